@@ -1,0 +1,1 @@
+"""Fully jitted environments and families of tasks."""

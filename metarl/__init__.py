@@ -1,0 +1,3 @@
+"""metarl: learn reinforcement-learning algorithms."""
+
+__version__ = "0.1.0"

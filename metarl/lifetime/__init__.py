@@ -1,0 +1,1 @@
+"""Whole RL lives as pure functions."""

@@ -1,0 +1,1 @@
+"""The host side of a run: directory, metrics, checkpoints and the one loop."""

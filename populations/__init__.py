@@ -1,0 +1,1 @@
+"""Populations of candidates: strategies, fitness shaping, pairing, and the generation step over devices."""
