@@ -1,0 +1,55 @@
+# Every target that needs Python makes .venv first, once per change of pyproject.toml or constraints.txt.
+
+PYTHON ?= python3
+PLATFORM ?= cuda
+NUM_WORKERS ?= 2
+VENV := .venv
+STAMP := $(VENV)/.installed
+PYTEST = JAX_PLATFORMS=cpu $(VENV)/bin/python -m pytest
+
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
+
+.DEFAULT_GOAL := help
+.PHONY: help venv discover test test-slow test-learning test-multiprocess test-accelerator lint bench-discovery clean
+
+help: ## show the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+venv: $(STAMP) ## install into .venv (PYTHON=python3.12 chooses another Python)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is not Python 3.11 or newer; install one and name it, as in 'make PYTHON=python3.12 $(MAKECMDGOALS)'." >&2; exit 1; }
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+discover: $(STAMP) ## discover a temporally-aware LPG on this machine; run again to continue
+	$(VENV)/bin/metarl discover --preset ta-lpg-cpu --name ta-lpg-cpu
+
+test: $(STAMP) ## run the default tests
+	$(PYTEST) -n $(NUM_WORKERS)
+
+test-slow: $(STAMP) ## run the tests that compile or run for long
+	$(PYTEST) -n $(NUM_WORKERS) -m 'slow and not accelerator'
+
+test-learning: $(STAMP) ## run the tests that train until something is learned
+	$(PYTEST) -n $(NUM_WORKERS) -m 'learning and not accelerator'
+
+test-multiprocess: $(STAMP) ## run the tests that start several processes
+	$(PYTEST) -m 'multiprocess and not accelerator'
+
+test-accelerator: $(STAMP) ## run the tests for an accelerator (PLATFORM=tpu chooses another)
+	METARL_TEST_PLATFORM=$(PLATFORM) $(VENV)/bin/python -m pytest -m accelerator
+
+lint: $(STAMP) ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
+
+bench-discovery: $(STAMP) ## measure the throughput of discovery
+	$(VENV)/bin/python tests/benchmarks/discovery_throughput.py
+
+clean: ## remove caches and build outputs; runs and .venv stay
+	rm -rf build dist .jax_cache .pytest_cache .ruff_cache .hypothesis
+	find metarl envs populations analysis tests -name __pycache__ -type d -prune -exec rm -rf {} +

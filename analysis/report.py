@@ -1,0 +1,214 @@
+"""One self-contained HTML page for a run: what was done, what came out, and how to do it again."""
+
+import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from analysis.curves import horizon_curve, learning_curve, life_curve, metric_curves
+from analysis.figure import Picture, save_picture
+from analysis.load import PIECES, Row, Run, flatten, load_run
+from analysis.page import Html, details, join, page, pairs, picture_block, section, tag, tiles
+from analysis.probe import probe_lines, probe_maps
+from analysis.rules import TIME_CAVEAT, dynamicity, schedule_grid, target_grid
+from analysis.tables import dynamicity_table, improvement_table, probe_table, result_table, verdict
+from analysis.throughput import throughput
+
+STATUS_WORDS = {
+    "done": "The run is complete.",
+    "running": "The run had not finished when this page was written; numbers are as of its last recorded generation.",
+    "interrupted": "The run was interrupted after a checkpoint; the same command continues it.",
+    None: "The run does not record whether it is complete.",
+}
+
+
+def trained_horizons(run: Run) -> tuple[float, float] | None:
+    """Returns the (shortest, longest) lifetime of meta-training, or None if it is not recorded.
+
+    It is the pair called `lifetime`, at any depth, of the configuration or else of the exported rule.
+    """
+    for source in (run.config, run.rule):
+        for name, value in flatten(source).items():
+            if name.rpartition(".")[2] == "lifetime" and isinstance(value, list) and len(value) == 2:
+                return float(value[0]), float(value[1])
+    return None
+
+
+def preset(run: Run) -> str | None:
+    """Returns the preset's name from the command line of the first session that names one, or None."""
+    for session in run.sessions:
+        if found := re.search(r"--preset[ =](\S+)", " ".join(map(str, session.get("argv") or ()))):
+            return found[1]
+    return None
+
+
+def command(session: Mapping[str, Any]) -> str | None:
+    """Returns the command line of a session, ready for a shell, or None if it is not recorded."""
+    argv = [str(word) for word in session.get("argv") or ()]
+    if not argv:
+        return None
+    program = ["python", argv[0]] if argv[0].endswith(".py") else [Path(argv[0]).name]
+    if argv[0].endswith("metarl/cli.py"):
+        program = ["python", "-m", "metarl.cli"]
+    return shlex.join([*program, *argv[1:]])
+
+
+def describe(run: Run) -> str:
+    """Returns in plain words what was searched, how, and on what, as far as the configuration says."""
+    settings, horizons = flatten(run.config), trained_horizons(run)
+    candidates = settings.get("population.size") or "many"
+    world = f" of {settings['family.env']}" if settings.get("family.env") else ""
+    length = f"{horizons[0]:g} to {horizons[1]:g} updates" if horizons else "which differs from task to task in length"
+    words = (
+        "Evolution searched for a reinforcement-learning rule instead of a policy. In every generation, "
+        f"{candidates} candidate rules each trained a fresh agent on a newly drawn task{world} for its whole life, "
+        f"{length}; then the rule moved towards the candidates whose agents ended up better."
+    )
+    told = " The rule is {}told how far through its life the agent is{}."
+    temporal, encoding = settings.get("objective.temporal"), settings.get("objective.encoding")
+    sees_time = {True: told.format("", f" (time encoding {encoding})"), False: told.format("not ", "")}
+    return words + sees_time.get(temporal, "")
+
+
+def make_pictures(run: Run) -> dict[str, Picture]:
+    """Returns every picture that the run has numbers for, by name."""
+    pictures: list[Picture | None] = []
+    if any(row.horizon is not None for row in run.rows):
+        pictures.append(horizon_curve(run.rows, trained_horizons(run)))
+    if "step" in run.metrics and "fitness" in run.metrics:
+        pictures.append(learning_curve(run.metrics))
+    pictures.append(metric_curves(run.metrics))
+    if any("return" in life for horizons in run.lives.values() for life in horizons.values()):
+        pictures.append(life_curve(run.lives))
+    pictures += [schedule_grid(run.lives), target_grid(run.lives), probe_lines(run.probe), probe_maps(run.probe)]
+    return {picture.name: picture for picture in pictures if picture is not None}
+
+
+def _figure(pictures: Mapping[str, Picture], name: str) -> Html:
+    return picture_block(pictures[name]) if name in pictures else Html("")
+
+
+def _header(run: Run) -> Html:
+    known = {"preset": preset(run), "status": run.status}
+    failure = (run.status or "").removeprefix("failed: ") if (run.status or "").startswith("failed") else None
+    status = f"The run failed: {failure}." if failure is not None else STATUS_WORDS.get(run.status, f"{run.status}.")
+    settings = [(name, value) for name, value in flatten(run.config).items() if name.rpartition(".")[2] != "type"]
+    return join(
+        [
+            tag("p", " · ".join(f"{name} {value}" for name, value in known.items() if value), class_="kicker"),
+            tag("h1", run.name),
+            tag("p", describe(run), class_="lead"),
+            tag("p", status),
+            tiles(throughput(run.metrics)) if run.metrics else "",
+            details(f"Configuration ({len(settings)} settings)", pairs(settings)) if settings else "",
+        ]
+    )
+
+
+def _groups(rows: Iterable[Row]) -> list[list[Row]]:
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.env, row.metric), []).append(row)
+    return list(groups.values())
+
+
+def _results(run: Run, pictures: Mapping[str, Picture]) -> Html:
+    if not run.rows:
+        words = "This run has not been evaluated on held-out tasks yet, so nothing is known about how good the rule is."
+        return section("Results", tag("p", words, class_="note"))
+    blocks: list[object] = []
+    for rows in _groups(run.rows):
+        improvement = improvement_table(rows)
+        blocks += [
+            tag("h3", f"{rows[0].env}: {rows[0].metric.replace('_', ' ')}"),
+            tag("p", verdict(rows) or ""),
+            result_table(rows),
+        ]
+        blocks.append(details("How often it wins, task by task", improvement) if improvement else "")
+    return section("Results", *blocks, _figure(pictures, "horizon_curve"))
+
+
+def _training(run: Run, pictures: Mapping[str, Picture]) -> Html:
+    if not run.metrics:
+        return section("Meta-training", tag("p", "No generation has been recorded yet.", class_="note"))
+    nothing = tag("p", "No finite fitness has been recorded yet.", class_="note")
+    curve = _figure(pictures, "learning_curve") if "learning_curve" in pictures else nothing
+    others = details("Other metrics", _figure(pictures, "metrics")) if "metrics" in pictures else ""
+    return section("Meta-training", curve, others)
+
+
+def _rule(run: Run, pictures: Mapping[str, Picture]) -> Html:
+    if not run.lives:
+        blocks: list[object] = [tag("p", "No agent lives under the rule have been recorded yet.", class_="note")]
+    else:
+        blocks = [_figure(pictures, name) for name in ("life_return", "schedules", "targets")]
+        trends = dynamicity(run.lives)
+        blocks += [tag("h3", "Trends over a life"), dynamicity_table(trends) if trends else ""]
+        blocks.append(tag("p", TIME_CAVEAT, class_="note"))
+    blocks.append(tag("h3", "The effect of time alone"))
+    if run.probe:
+        blocks += [_figure(pictures, "probe_lines"), _figure(pictures, "probe_maps"), probe_table(run.probe)]
+    else:
+        blocks.append(tag("p", "The fixed-batch probe has not been run, so the effect of time alone is not known."))
+    blocks.append(details("Exported rule", pairs(flatten(run.rule).items())) if run.rule else "")
+    return section("What the rule does", *blocks)
+
+
+def _session(session: Mapping[str, Any]) -> Html:
+    git = session.get("git") or {}
+    commit = f"{git['commit']}{' with uncommitted changes' if git.get('dirty') else ''}" if git.get("commit") else None
+    packages = [f"{name} {version}" for name, version in (session.get("packages") or {}).items() if version]
+    devices = [f"{count} x {kind}" for kind, count in (session.get("devices") or {}).items()]
+    entries = {"started": session.get("started"), "continued at step": session.get("first_step") or None}
+    entries |= {
+        "commit": commit or "not recorded",
+        "devices": ", ".join(devices),
+        "processes": session.get("num_processes"),
+    }
+    entries |= {"packages": ", ".join(packages), "python": session.get("python"), "platform": session.get("platform")}
+    line = command(session)
+    return join([tag("pre", line) if line else "", pairs((name, value) for name, value in entries.items() if value)])
+
+
+def _reproduction(run: Run) -> Html:
+    blocks: list[object] = []
+    for index, session in enumerate(run.sessions):
+        blocks.append(tag("h3", f"Session {index + 1} of {len(run.sessions)}") if len(run.sessions) > 1 else "")
+        blocks.append(_session(session))
+    if not run.sessions:
+        blocks.append(tag("p", "The run does not record what produced it.", class_="note"))
+    if "seed" in run.config:
+        blocks.append(tag("p", f"All randomness follows from the seed {run.config['seed']}."))
+    if run.evaluation:
+        entries = {name: value for name, value in flatten(run.evaluation).items() if name != "schema"}
+        blocks += [tag("h3", "Evaluation"), pairs(entries.items())]
+    return section("How to reproduce", *blocks)
+
+
+def _numbers(run: Run, pictures: Mapping[str, Picture]) -> Html:
+    entries = {path: f"{words}: not there" if path in run.absent else words for path, words in PIECES.items()}
+    entries |= {f"figures/{name}.npz": f"numbers of the figure “{p.title}”" for name, p in pictures.items()}
+    rows = pairs((tag("code", path), words) for path, words in entries.items())
+    return section("Where the numbers are", tag("p", "Paths are relative to the run directory."), rows)
+
+
+def write_report(run_directory: str | os.PathLike) -> Path:
+    """Returns the path of `report.html`, written into the run directory with `figures/<name>.png` and `.npz` beside it.
+
+    The page is self-contained and works for runs that lack pieces, which it names. An older report is replaced.
+
+    Raises:
+        ValueError: if the path is not a run directory, or a file in it is damaged.
+    """
+    run = load_run(Path(run_directory))
+    pictures = make_pictures(run)
+    for picture in pictures.values():
+        save_picture(picture, run.directory / "figures")
+    sections = [_results(run, pictures), _training(run, pictures), _rule(run, pictures)]
+    body = [_header(run), *sections, _reproduction(run), _numbers(run, pictures)]
+    path, temporary = run.directory / "report.html", run.directory / ".report.html.tmp"
+    temporary.write_text(page(run.name, *body), encoding="utf-8")
+    os.replace(temporary, path)
+    return path

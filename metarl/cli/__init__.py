@@ -1,0 +1,59 @@
+"""The command line: `metarl discover | evaluate | plot | presets`. Everything heavy is imported by the command that needs it."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "discover": "evolve a learning rule; the same command continues a run that was stopped",
+    "evaluate": "train fresh agents with a rule and with baselines on held-out tasks",
+    "plot": "write the report page of a run",
+    "presets": "list the named configurations of discover",
+}
+USAGE = "usage: metarl [-h] {" + ",".join(COMMANDS) + "} ...\n\nLearn reinforcement-learning algorithms.\n\ncommands:\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code of a command line: 0 done, 2 bad input, 130 or 143 interrupted after a checkpoint.
+
+    Set METARL_TRACEBACK=1 to see where an error comes from.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE + "\n".join(f"  {name:10s} {purpose}" for name, purpose in COMMANDS.items()))
+        print("\n'metarl COMMAND --help' explains every option.")
+        return 0
+    if words[0] not in COMMANDS:
+        return _fail(f"there is no command {words[0]!r}; choose one of {', '.join(COMMANDS)}")
+    from metarl.run.errors import Interrupted
+
+    try:
+        return _run(words[0], words[1:])
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if os.environ.get("METARL_TRACEBACK"):
+            raise
+        return _fail(str(error))
+
+
+def _run(command: str, words: list[str]) -> int:
+    if command == "discover":
+        from metarl.cli.discover import discover as run
+    elif command == "evaluate":
+        from metarl.cli.evaluate import evaluate as run
+    elif command == "plot":
+        from metarl.cli.plot import plot as run
+    else:
+        from metarl.cli.presets import presets as run
+    run(words)
+    return 0
+
+
+def _fail(sentence: str) -> int:
+    print(f"metarl: error: {sentence}", file=sys.stderr)
+    return 2

@@ -1,0 +1,23 @@
+"""`metarl plot RUN`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True)
+class PlotArguments:
+    """Write the report page of a run, and its figures with their numbers."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Directory of the run."""
+
+
+def plot(words: list[str]) -> None:
+    """Writes the report of a run and prints where it is."""
+    arguments = tyro.cli(PlotArguments, args=words, prog="metarl plot")
+    from analysis.report import write_report
+
+    print(f"report: {write_report(arguments.run)}")

@@ -1,0 +1,179 @@
+"""What can be configured, as frozen dataclasses that are checked when made. Imports nothing heavy: `--help` reads this file."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise ValueError(sentence)
+
+
+@dataclass(frozen=True)
+class FamilyConfig:
+    """Which worlds agents live in, and for how long."""
+
+    env: str = "gridworld/small"
+    """Task family by its registry name: gridworld/<mode>, probe/<name>, or the id of any gymnax environment."""
+    lifetime: tuple[int, int] | None = (5, 50)
+    """Shortest and longest life in agent updates, drawn log-uniformly. None: the family's own law."""
+
+    def __post_init__(self):
+        if self.lifetime is not None:
+            low, high = self.lifetime
+            _require(1 <= low <= high, f"family.lifetime is {low} {high}; it must satisfy 1 <= shortest <= longest")
+
+
+@dataclass(frozen=True)
+class LPGConfig:
+    """The learned policy gradient that is discovered."""
+
+    temporal: bool = True
+    """Whether the rule sees how far through its life the agent is."""
+    encoding: Literal["paper", "centred", "raw", "remaining", "fraction"] = "paper"
+    """How it sees it. paper: n/N and ln N; centred: the same, shifted and scaled; raw: n and N; remaining: N - n; fraction: n/N. Ignored by rules without time."""
+    hidden_size: int = 32
+    """Units of the GRU."""
+    num_predictions: int = 8
+    """Size of the agent's categorical prediction."""
+    prediction_coefficient: float = 0.5
+    """Weight of the prediction's loss beside the policy's."""
+
+    def __post_init__(self):
+        _require(self.hidden_size >= 1, f"objective.hidden_size is {self.hidden_size}; it must be at least 1")
+        _require(self.num_predictions >= 2, f"objective.num_predictions is {self.num_predictions}; it must be at least 2")
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """How every agent is built and how it learns; the same for all rules that are compared."""
+
+    network: Literal["auto", "tabular", "mlp", "conv"] = "auto"
+    """Kind of network. auto: tabular for state indices, conv for images, mlp for other arrays."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the dense layers of mlp and conv networks."""
+    num_envs: int = 8
+    """Environments that an agent acts in at once; also the episodes of its examination."""
+    unroll_length: int = 20
+    """Environment steps of each of them between updates."""
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    """How gradients become updates."""
+    policy_learning_rate: float = 40.0
+    """Step size of the policy."""
+    value_learning_rate: float = 4.0
+    """Step size of the prediction or value."""
+    max_grad_norm: float = 0.5
+    """Gradients are scaled down to this global norm, the policy's and the others' apart."""
+    num_epochs: int = 1
+    """Passes over each rollout. Only ppo has a use for more than one."""
+    num_minibatches: int = 1
+    """Gradient steps per pass."""
+
+    def __post_init__(self):
+        for name in ("num_envs", "unroll_length", "num_epochs", "num_minibatches"):
+            _require(getattr(self, name) >= 1, f"agent.{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("policy_learning_rate", "value_learning_rate", "max_grad_norm"):
+            value = getattr(self, name)
+            _require(value > 0 and math.isfinite(value), f"agent.{name} is {value}; it must be positive and finite")
+        size = self.num_envs * self.unroll_length
+        _require(
+            size % self.num_minibatches == 0,
+            f"agent.num_minibatches is {self.num_minibatches}; it must divide num_envs x unroll_length = {size}",
+        )
+
+
+@dataclass(frozen=True)
+class PopulationConfig:
+    """The evolution strategy."""
+
+    strategy: Literal["openai_es", "open_es", "pgpe", "snes", "cma_es", "sep_cma_es"] = "openai_es"
+    """openai_es is ours and holds no population x parameters array; the others are evosax's."""
+    size: int = 64
+    """Candidates per generation, in antithetic pairs: even."""
+    sigma: float = 0.1
+    """Standard deviation of the perturbations, in units of the rule's parameters."""
+    sigma_decay: float = 1.0
+    """Factor on sigma per generation (openai_es)."""
+    sigma_floor: float = 0.01
+    """Sigma never decays below this (openai_es)."""
+    learning_rate: float = 0.01
+    """Adam's step size on the mean; ignored by the CMA family."""
+    learning_rate_decay: float = 0.999
+    """Factor on the learning rate per generation (openai_es)."""
+    learning_rate_floor: float = 1e-5
+    """The learning rate never decays below this (openai_es)."""
+    b1: float = 0.99
+    """Adam's decay rate of the first moment (openai_es)."""
+    shaping: Literal["pair_signs", "centred_ranks", "z_scores"] = "pair_signs"
+    """How fitness becomes weights (openai_es). pair_signs: who wins within each pair."""
+    tasks_per_pair: int = 1
+    """Levels that both partners of a pair live on; fitness is the mean."""
+    shares_keys: bool = True
+    """Whether partners share all randomness, and not only the level."""
+    microbatch: int | None = None
+    """Candidates living at once on a device; memory is linear in it. None: all of the device's share."""
+
+    def __post_init__(self):
+        _require(
+            self.size >= 2 and self.size % 2 == 0,
+            f"population.size is {self.size}; candidates come in pairs, so it must be even and at least 2",
+        )
+        _require(self.sigma > 0, f"population.sigma is {self.sigma}; it must be positive")
+        _require(self.tasks_per_pair >= 1, f"population.tasks_per_pair is {self.tasks_per_pair}; it must be at least 1")
+        if self.microbatch is not None:
+            _require(
+                self.microbatch >= 2 and self.microbatch % 2 == 0 and self.size % self.microbatch == 0,
+                f"population.microbatch is {self.microbatch}; it must be even and divide population.size = {self.size}",
+            )
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """The examination at the end: fresh agents on held-out tasks, under the rule, its initial state, and a baseline."""
+
+    num_tasks: int = 256
+    """Held-out tasks (lives per horizon and arm)."""
+    horizons: tuple[int, ...] = (5, 10, 25, 50, 100, 200)
+    """Lengths of the lives, in agent updates."""
+    baselines: tuple[Literal["a2c", "ppo"], ...] = ("a2c",)
+    """Closed-form rules that train the same agents for comparison."""
+    num_recorded: int = 32
+    """Lives per horizon of which every update is recorded, for the figures."""
+    recorded_horizons: tuple[int, ...] = (10, 50, 200)
+    """Horizons of the recorded lives."""
+
+    def __post_init__(self):
+        _require(self.num_tasks >= 1, f"evaluation.num_tasks is {self.num_tasks}; it must be at least 1")
+        _require(
+            len(self.horizons) > 0 and min(self.horizons) >= 1,
+            f"evaluation.horizons is {self.horizons}; give at least one length of at least 1 update",
+        )
+
+
+@dataclass(frozen=True)
+class DiscoverConfig:
+    """Evolution of a learning rule over whole agent lives."""
+
+    generations: int = 1000
+    """Steps of evolution."""
+    seed: int = 0
+    """Root of all randomness."""
+    generations_per_dispatch: int = 10
+    """Generations between two looks at metrics and signals."""
+    checkpoint_every: int = 100
+    """Generations that a killed run loses at most."""
+    family: FamilyConfig = field(default_factory=FamilyConfig)
+    objective: LPGConfig = field(default_factory=LPGConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    population: PopulationConfig = field(default_factory=PopulationConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self):
+        for name in ("generations", "generations_per_dispatch", "checkpoint_every"):
+            _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
+        _require(0 <= self.seed < 2**32, f"seed is {self.seed}; it must lie in [0, 2^32)")
+
+
+CONFIG_TYPES = (FamilyConfig, LPGConfig, AgentConfig, PopulationConfig, EvaluationConfig, DiscoverConfig)
+"""Every dataclass that a config file may name."""

@@ -1,0 +1,109 @@
+"""Discovery: evolution moves a learning rule towards those under which agents end their lives better."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from envs.family import Task
+from metarl.experiments.base import Experiment, Metrics
+from metarl.experiments.build import build_agent, build_family, build_lpg, build_strategy
+from metarl.experiments.config import DiscoverConfig
+from metarl.lifetime.lifetime import make_lifetime
+from metarl.objectives.base import Objective
+from populations.fitness import count_nonfinite
+from populations.generation import GenerationResult, make_generation
+from populations.strategy import Strategy
+
+
+class DiscoverState(NamedTuple):
+    """Everything the next generation depends on."""
+
+    key: Key[Array, ""]
+    """Root of all randomness; never changes."""
+    step: Int[Array, ""]
+    """Generations done."""
+    strategy: Any
+    """State of the evolution strategy."""
+
+
+class Discovery(NamedTuple):
+    """A discovery experiment and what surrounds it."""
+
+    experiment: Experiment
+    """What the host loop runs."""
+    objective: Objective
+    """The rule that is discovered."""
+    initial: Any
+    """Meta-parameters that evolution starts from: zeros."""
+    strategy: Strategy
+    """How the population is made and moved."""
+
+
+def make_discovery(config: DiscoverConfig, *, mesh: Any = None) -> Discovery:
+    """Returns the experiment that this config describes; `mesh` spreads the population over devices and changes no number.
+
+    Evolution starts from zero meta-parameters, under which agents learn nothing.
+
+    Raises:
+        ValueError: if sizes do not fit together or something is unknown.
+    """
+    family = build_family(config.family)
+    env_params = jax.eval_shape(family.sample, jax.random.key(0)).params
+    objective = build_lpg(config.objective, family.env.action_space(env_params))
+    agent = build_agent(config.agent, family, objective, env_params)
+    lifetime = make_lifetime(family, agent, num_envs=config.agent.num_envs)
+    initial = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(objective.init, jax.random.key(0)))
+    strategy = build_strategy(config.population, initial)
+    examination_steps = config.agent.num_envs * family.max_episode_steps
+
+    def evaluate(meta_params: Any, task: Task, key: Array, bound: Array) -> tuple[Float[Array, ""], dict[str, Array]]:
+        fitness = lifetime(meta_params, task, key, bound).fitness
+        return fitness, {"env_steps": task.lifetime * agent.steps_per_update + examination_steps}
+
+    generation = make_generation(
+        strategy,
+        evaluate,
+        family.sample,
+        mesh=mesh,
+        microbatch=config.population.microbatch,
+        cost=lambda task: task.lifetime,
+        tasks_per_pair=config.population.tasks_per_pair,
+        shares_keys=config.population.shares_keys,
+    )
+
+    def init(key: Array) -> DiscoverState:
+        key_strategy, key_run = jax.random.split(key)
+        return DiscoverState(key_run, jnp.int32(0), strategy.init(key_strategy, initial))
+
+    def step(state: DiscoverState) -> tuple[DiscoverState, Metrics]:
+        strategy_state, result = generation(jax.random.fold_in(state.key, state.step), state.strategy)
+        metrics = generation_metrics(strategy, state.strategy, strategy_state, result)
+        metrics["env_steps"] = (jnp.mean(result.info["env_steps"]) * (config.population.size * config.population.tasks_per_pair)).astype(jnp.int32)
+        return DiscoverState(state.key, state.step + 1, strategy_state), metrics
+
+    experiment = Experiment(init, step, lambda state: strategy.mean(state.strategy))
+    return Discovery(experiment, objective, initial, strategy)
+
+
+def generation_metrics(strategy: Strategy, before: Any, after: Any, result: GenerationResult) -> Metrics:
+    """Returns what a generation is remembered by, over members with finite fitness."""
+    fitness = result.fitness
+    is_finite = jnp.isfinite(fitness)
+    plus, minus = jnp.split(fitness, 2)
+    move = jax.tree.map(jnp.subtract, strategy.mean(after), strategy.mean(before))
+    return {
+        "fitness": jnp.mean(fitness, where=is_finite),
+        "fitness_std": jnp.std(fitness, where=is_finite),
+        "fitness_best": jnp.max(fitness, where=is_finite, initial=-jnp.inf),
+        "tied_pairs": jnp.mean((plus == minus).astype(jnp.float32)),
+        "mean_norm": _norm(strategy.mean(after)),
+        "move_norm": _norm(move),
+        "num_nonfinite": count_nonfinite(fitness),
+        "num_evaluated": jnp.int32(fitness.shape[0]),
+    }
+
+
+def _norm(tree: Any) -> Float[Array, ""]:
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))

@@ -1,0 +1,122 @@
+"""Many lives at once under one rule: the program behind every evaluation, and the recorded lives behind every figure."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from envs.family import Task, TaskFamily
+from metarl.experiments.build import build_agent
+from metarl.experiments.config import AgentConfig
+from metarl.lifetime.agent import Agent
+from metarl.lifetime.lifetime import make_lifetime
+from metarl.objectives.base import Objective
+from populations.mesh import map_over_devices, num_shards
+
+HELD_OUT = 0x4E1D
+"""Folded into the key of held-out tasks, so that no seed of a discovery run can draw its training tasks from the same stream."""
+
+
+class Arm(NamedTuple):
+    """A rule under evaluation."""
+
+    name: str
+    """What tables call it."""
+    objective: Objective
+    """The rule."""
+    meta_params: Any
+    """Its parameters; `()` for closed forms."""
+
+
+class Examinees(NamedTuple):
+    """Held-out tasks and the randomness of the lives on them; leading axis K. The same for every arm, so that arms are paired."""
+
+    task: Task
+    """K tasks; their own lifetimes are ignored."""
+    key: Array
+    """K life keys."""
+
+
+def held_out(family: TaskFamily, seed: int, num_tasks: int) -> Examinees:
+    """Returns K tasks and life keys that depend on the seed and the family's law only."""
+    key_tasks, key_lives = jax.random.split(jax.random.fold_in(jax.random.key(seed), HELD_OUT))
+    indices = jnp.arange(num_tasks, dtype=jnp.uint32)
+    fold = jax.vmap(jax.random.fold_in, (None, 0))
+    sample = jax.jit(jax.vmap(family.sample))
+    return Examinees(sample(fold(key_tasks, indices)), fold(key_lives, indices))
+
+
+def make_lives(
+    arm_objective: Objective,
+    family: TaskFamily,
+    config: AgentConfig,
+    *,
+    max_lifetime: int,
+    records_curve: bool = False,
+    chunk: int = 32,
+    mesh: Any = None,
+) -> Callable[[Any, Examinees, Int[Array, ""]], tuple[Float[Array, " K"], dict[str, Float[Array, "K N"]]]]:
+    """Returns `lives(meta_params, examinees, horizon) -> (fitness [K], curve {name: [K, N]})`, compiled once for all horizons.
+
+    Every life lasts `horizon <= max_lifetime` updates, whatever its task says. Lives run in chunks of at most `chunk` on each device.
+    """
+    agent = agent_for(arm_objective, family, config)
+    lifetime = make_lifetime(
+        family._replace(max_lifetime=max_lifetime), agent, num_envs=config.num_envs, records_curve=records_curve
+    )
+
+    def live_share(examinees: Examinees, shared: tuple[Any, Array]) -> tuple[Array, dict[str, Array]]:
+        meta_params, horizon = shared
+
+        def live(examinee: Examinees) -> tuple[Array, dict[str, Array]]:
+            result = lifetime(meta_params, examinee.task._replace(lifetime=horizon), examinee.key, horizon)
+            return result.fitness, result.curve
+
+        return jax.lax.map(live, examinees, batch_size=chunk)
+
+    share = map_over_devices(live_share, mesh)
+
+    @jax.jit
+    def lives(meta_params: Any, examinees: Examinees, horizon: Int[Array, ""]):
+        num_lives = examinees.key.shape[0]
+        fitness, curve = share(_pad(examinees, num_shards(mesh)), (meta_params, horizon))
+        return fitness[:num_lives], jax.tree.map(lambda x: x[:num_lives], curve)
+
+    return lives
+
+
+def agent_for(objective: Objective, family: TaskFamily, config: AgentConfig) -> Agent:
+    """Returns the agent that follows this objective on this family."""
+    env_params = jax.eval_shape(family.sample, jax.random.key(0)).params
+    return build_agent(config, family, objective, env_params)
+
+
+def _pad(examinees: Examinees, multiple: int) -> Examinees:
+    """Repeats the first examinee until the number divides over the devices."""
+    missing = -examinees.key.shape[0] % multiple
+    return jax.tree.map(partial(_repeat_first, missing), examinees) if missing else examinees
+
+
+def _repeat_first(missing: int, leaf: Array) -> Array:
+    return jnp.concatenate([leaf, jnp.broadcast_to(leaf[:1], (missing, *leaf.shape[1:]))])
+
+
+def record_lives(
+    arms: list[Arm], family: TaskFamily, config: AgentConfig, *, seed: int, num_lives: int, horizons: tuple[int, ...]
+) -> dict[str, Any]:
+    """Returns `{"<arm>/<horizon>/<quantity>": [K, horizon]}`: the statistics of every update of K held-out lives.
+
+    Quantities are those of the objective's `info`, gradient and update norms by head, and `return`: the mean over workers of the last
+    finished training episode.
+    """
+    examinees = held_out(family, seed, num_lives)
+    record = {}
+    for arm in arms:
+        lives = make_lives(arm.objective, family, config, max_lifetime=max(horizons), records_curve=True)
+        for horizon in horizons:
+            _, curve = lives(arm.meta_params, examinees, jnp.int32(horizon))
+            record |= {f"{arm.name}/{horizon}/{name}": jax.device_get(x[:, :horizon]) for name, x in curve.items()}
+    return record

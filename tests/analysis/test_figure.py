@@ -1,0 +1,115 @@
+"""The common look of figures, and how they are saved."""
+
+import base64
+
+import matplotlib
+import numpy as np
+import pytest
+
+from analysis.figure import (
+    ARM_COLOURS,
+    Picture,
+    arm_order,
+    arm_style,
+    draw_band,
+    encode,
+    hide_unused,
+    horizon_colours,
+    log_horizon_axis,
+    make_figure,
+    save_picture,
+    shared_legend,
+    style,
+)
+
+
+@pytest.fixture
+def picture():
+    with style():
+        figure, axes = make_figure(height=1.0)
+        axes[0, 0].plot([0.0, 1.0])
+    return Picture("line", "A line", "A caption.", figure, {"y": np.array([0.0, 1.0])})
+
+
+def test_arms_come_in_one_order_with_discovered_last():
+    assert arm_order(["discovered", "ppo", "a2c", "initial", "lpg", "ppo"]) == [
+        "initial",
+        "a2c",
+        "ppo",
+        "lpg",
+        "discovered",
+    ]
+
+
+def test_known_arms_keep_their_colour_whatever_they_are_drawn_with():
+    for arm, colour in ARM_COLOURS.items():
+        assert arm_style(arm)["color"] == arm_style(arm, ["x", arm, "y"])["color"] == colour
+
+
+def test_other_arms_get_colours_of_their_own():
+    arms = ["ppo", "lpg", "discovered", "a2c", "initial"]
+    assert len({arm_style(arm, arms)["color"] for arm in arms}) == len(arms)
+
+
+def test_horizon_colours_get_darker_with_the_horizon():
+    lightness = [0.21 * r + 0.72 * g + 0.07 * b for r, g, b, _ in horizon_colours([1000, 10, 50, 10, 200]).values()]
+    assert len(lightness) == 4 and lightness == sorted(lightness, reverse=True)
+    assert len(horizon_colours([7])) == 1
+
+
+def test_figures_leave_settings_and_pyplot_alone(picture, tmp_path):
+    before = dict(matplotlib.rcParams)
+    save_picture(picture, tmp_path)
+    encode(picture)
+    assert dict(matplotlib.rcParams) == before
+    import matplotlib.pyplot as plt
+
+    assert plt.get_fignums() == []
+
+
+def test_a_saved_picture_is_a_png_with_its_numbers_beside_it(picture, tmp_path):
+    save_picture(picture, tmp_path / "new")
+    assert (tmp_path / "new/line.png").read_bytes().startswith(b"\x89PNG")
+    with np.load(tmp_path / "new/line.npz") as numbers:
+        np.testing.assert_array_equal(numbers["y"], [0.0, 1.0])
+
+
+def test_an_encoded_picture_is_a_repeatable_svg_without_text_or_references(picture):
+    encoded = encode(picture)
+    prefix, _, content = encoded.partition(",")
+    svg = base64.b64decode(content).decode()
+    assert prefix == "data:image/svg+xml;base64" and "<svg" in svg
+    assert encode(picture) == encoded
+    assert "<text" not in svg and "<image" not in svg and "font-family" not in svg
+
+
+def test_hidden_panels_give_their_tick_labels_to_the_panel_above():
+    _, axes = make_figure(2, 2, height=1.0, sharex=True)
+    hide_unused(axes, 3)
+    assert not axes[1, 1].get_visible() and axes[1, 0].get_visible()
+    assert axes[0, 1].xaxis.get_tick_params()["labelbottom"] and not axes[0, 0].xaxis.get_tick_params()["labelbottom"]
+
+
+def test_a_shared_legend_names_everything_once():
+    figure, axes = make_figure(1, 2, height=1.0)
+    for axis, labels in zip(axes.flat, (["a"], ["a", "b"]), strict=True):
+        for label in labels:
+            axis.plot([0, 1], label=label)
+    shared_legend(figure, axes)
+    assert [entry.get_text() for entry in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_a_band_lies_between_its_ends():
+    _, axes = make_figure(height=1.0)
+    x, low, high = np.arange(3.0), np.array([0.0, 1.0, 0.0]), np.array([2.0, 4.0, 3.0])
+    draw_band(axes[0, 0], x, ((low + high) / 2, low, high), color="red", label="band")
+    box = axes[0, 0].collections[0].get_paths()[0].get_extents()
+    assert (box.ymin, box.ymax) == (0.0, 4.0)
+    np.testing.assert_array_equal(axes[0, 0].lines[0].get_ydata(), (low + high) / 2)
+
+
+def test_crowded_horizons_keep_ticks_but_lose_labels():
+    _, axes = make_figure(height=1.0)
+    log_horizon_axis(axes[0, 0], [10, 11, 100, 1000])
+    labels = [axes[0, 0].xaxis.get_major_formatter()(tick) for tick in axes[0, 0].get_xticks()]
+    assert labels == ["10", "", "100", "1000"]
