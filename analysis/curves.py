@@ -11,7 +11,6 @@ from analysis.figure import (
     ARM_MARKERS,
     INK,
     QUANTITIES,
-    THINNING,
     Picture,
     arm_label,
     arm_order,
@@ -22,6 +21,7 @@ from analysis.figure import (
     make_figure,
     shared_legend,
     style,
+    thinning_note,
 )
 from analysis.load import Lives, Row
 from metarl.statistics import bootstrap_mean_band
@@ -58,7 +58,7 @@ def _population_spread(metrics: Mapping[str, np.ndarray]) -> tuple[np.ndarray, n
         return (
             metrics["fitness"] - deviation,
             metrics["fitness"] + deviation,
-            "one standard deviation either way (candidates and tasks together)",
+            "one standard deviation either way, candidates and tasks together",
         )
     return None
 
@@ -76,6 +76,22 @@ def _env_steps_axis(axis: Axes, generation: np.ndarray, env_steps: np.ndarray) -
     top.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
+def _draw_fitness(axis: Axes, numbers: Mapping[str, np.ndarray], window: int) -> None:
+    generation, colour = numbers["generation"], arm_style("discovered")["color"]
+    if "spread_low" in numbers:
+        band = {"color": colour, "alpha": 0.12, "linewidth": 0, "label": "spread over the population"}
+        axis.fill_between(generation, numbers["spread_low"], numbers["spread_high"], **band)
+    if window > 1:
+        axis.plot(generation, numbers["fitness"], color=colour, alpha=0.35, linewidth=0.7, label="each generation")
+    label = f"mean of {window} generations" if window > 1 else "each generation"
+    marker = None if len(generation) > 1 else "o"
+    axis.plot(generation, numbers["fitness_running_mean"], color=colour, marker=marker, label=label)
+    axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axis.set(xlabel="generation", ylabel="fitness")
+    axis.margins(x=0.0 if len(generation) > 1 else None)
+    axis.legend(loc="lower right")
+
+
 def learning_curve(metrics: Mapping[str, Float[np.ndarray, " T"]]) -> Picture:
     """Returns fitness over generations (below) and environment steps (above): raw faint, running mean strong.
 
@@ -90,28 +106,19 @@ def learning_curve(metrics: Mapping[str, Float[np.ndarray, " T"]]) -> Picture:
     generation, fitness = metrics["step"], metrics["fitness"]
     window, spread = smoothing_window(len(generation)), _population_spread(metrics)
     numbers = {"generation": generation, "fitness": fitness, "fitness_running_mean": running_mean(fitness, window)}
-    colour = arm_style("discovered")["color"]
+    if spread is not None:
+        numbers |= {"spread_low": running_mean(spread[0], window), "spread_high": running_mean(spread[1], window)}
     with style():
         figure, axes = make_figure(height=3.4)
-        axis = axes[0, 0]
-        if spread is not None:
-            numbers |= {"spread_low": running_mean(spread[0], window), "spread_high": running_mean(spread[1], window)}
-            band = {"color": colour, "alpha": 0.12, "linewidth": 0, "label": "spread over the population"}
-            axis.fill_between(generation, numbers["spread_low"], numbers["spread_high"], **band)
-        axis.plot(generation, fitness, color=colour, alpha=0.35, linewidth=0.7, label="each generation")
-        label = f"mean of {window} generations" if window > 1 else None
-        axis.plot(generation, numbers["fitness_running_mean"], color=colour, label=label)
-        axis.set(xlabel="generation", ylabel="fitness")
-        axis.margins(x=0.0 if len(generation) > 1 else None)
-        axis.legend(loc="lower right")
+        _draw_fitness(axes[0, 0], numbers, window)
         if "env_steps_total" in metrics:
             numbers["env_steps_total"] = metrics["env_steps_total"]
-            _env_steps_axis(axis, generation, metrics["env_steps_total"])
-    shaded = "" if spread is None else f" Shaded: running mean of the spread over the population, {spread[2]}."
+            _env_steps_axis(axes[0, 0], generation, metrics["env_steps_total"])
+    smooth = f" Faint: each generation. Strong: running mean over {window} generations." if window > 1 else ""
+    shaded = f" Shaded: spread over the population, {spread[2]}." if spread is not None else ""
     caption = (
-        "Fitness of the population while the rule was being discovered. Faint: each generation. Strong: running mean "
-        f"over {window} generations.{shaded} Fitness is measured on freshly drawn training tasks, so part of the "
-        "jitter is the luck of the tasks; the evaluation on held-out tasks is the test."
+        f"Fitness of the population while the rule was being discovered.{smooth}{shaded} Fitness is measured on newly "
+        "drawn training tasks, so part of the jitter is the luck of the tasks; the held-out tasks are the test."
     )
     return Picture("learning_curve", "Meta-training", caption, figure, numbers)
 
@@ -231,6 +238,6 @@ def life_curve(lives: Lives, quantity: str = "return") -> Picture:
         shared_legend(figure, axes)
     caption = (
         f"The agents' {words} update by update, one panel for each lifetime N. Lines: mean over held-out tasks. Bands: "
-        f"pointwise 95 % bootstrap intervals, resampling tasks. {THINNING}"
+        f"pointwise 95 % bootstrap intervals, resampling tasks.{thinning_note(horizons)}"
     )
     return Picture(f"life_{quantity}", f"Over a life: {words}", caption, figure, numbers)

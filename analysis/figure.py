@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -43,8 +43,6 @@ QUANTITIES = {
 """Per-update quantities of a life, as axis labels."""
 MAX_POINTS = 250
 """More points than that cannot be told apart in a panel; curves are drawn as means over blocks, and saved in full."""
-THINNING = f"Lives of more than {MAX_POINTS} updates are drawn as means over successive updates, and saved in full."
-"""Goes into the captions of curves over lives."""
 WIDTH = 8.2
 """Inches; one figure is as wide as the text of a report."""
 STYLE = {
@@ -61,6 +59,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
     "grid.color": RULE,
     "grid.linewidth": 0.5,
     "text.color": INK,
@@ -155,6 +154,12 @@ def thin(values: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T2"]:
         np.add.reduceat(part, starts) for part in (np.where(present, values, 0.0), present.astype(np.float64))
     )
     return np.divide(total, size, out=np.full(len(starts), np.nan), where=size > 0.0)
+
+
+def thinning_note(horizons: Iterable[int]) -> str:
+    """Returns a sentence for the caption of curves over lives if any is long enough to be thinned, else nothing."""
+    words = f" Lives of more than {MAX_POINTS} updates are drawn as means over successive updates, and saved in full."
+    return words if max(horizons, default=0) > MAX_POINTS else ""
 
 
 def draw_band(

@@ -43,6 +43,10 @@ class Row(NamedTuple):
     """Nominal coverage of the interval."""
     values: Float[np.ndarray, " n"]
     """One number for each seed or task; may be empty."""
+    num_excluded: int = 0
+    """Tasks left out because nothing can be earned there, so that there is nothing to normalise by."""
+    num_nonfinite: int = 0
+    """Lives that ended with a non-finite return, which count as the lowest finite one."""
 
     @property
     def horizon(self) -> int | None:
@@ -143,6 +147,8 @@ def _row(row: dict[str, Any]) -> Row:
         high=_number(row["high"]),
         confidence=_number(row["confidence"]),
         values=np.array([_number(value) for value in row.get("values", ())], np.float64),
+        num_excluded=int(row.get("num_excluded", 0)),
+        num_nonfinite=int(row.get("num_nonfinite", 0)),
     )
 
 

@@ -13,7 +13,14 @@ from analysis.load import PIECES, Row, Run, flatten, load_run
 from analysis.page import Html, details, join, page, pairs, picture_block, section, tag, tiles
 from analysis.probe import probe_lines, probe_maps
 from analysis.rules import TIME_CAVEAT, dynamicity, schedule_grid, target_grid
-from analysis.tables import dynamicity_table, improvement_table, probe_table, result_table, verdict
+from analysis.tables import (
+    dynamicity_table,
+    headline_rows,
+    improvement_table,
+    probe_table,
+    result_table,
+    verdict,
+)
 from analysis.throughput import throughput
 
 STATUS_WORDS = {
@@ -49,9 +56,10 @@ def command(session: Mapping[str, Any]) -> str | None:
     argv = [str(word) for word in session.get("argv") or ()]
     if not argv:
         return None
-    program = ["python", argv[0]] if argv[0].endswith(".py") else [Path(argv[0]).name]
-    if argv[0].endswith("metarl/cli.py"):
-        program = ["python", "-m", "metarl.cli"]
+    path = Path(argv[0])
+    program = ["python", argv[0]] if path.suffix == ".py" else [path.name]
+    if path.name == "__main__.py":
+        program = ["python", "-m", path.parent.name]
     return shlex.join([*program, *argv[1:]])
 
 
@@ -76,7 +84,7 @@ def make_pictures(run: Run) -> dict[str, Picture]:
     """Returns every picture that the run has numbers for, by name."""
     pictures: list[Picture | None] = []
     if any(row.horizon is not None for row in run.rows):
-        pictures.append(horizon_curve(run.rows, trained_horizons(run)))
+        pictures.append(horizon_curve(headline_rows(run.rows), trained_horizons(run)))
     if "step" in run.metrics and "fitness" in run.metrics:
         pictures.append(learning_curve(run.metrics))
     pictures.append(metric_curves(run.metrics))
@@ -108,24 +116,27 @@ def _header(run: Run) -> Html:
 
 
 def _groups(rows: Iterable[Row]) -> list[list[Row]]:
+    """Returns the rows of each environment and metric, an environment's normalised return first."""
     groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.metric != "normalised_return"):
         groups.setdefault((row.env, row.metric), []).append(row)
-    return list(groups.values())
+    envs = list(dict.fromkeys(env for env, _ in groups))
+    return sorted(groups.values(), key=lambda group: envs.index(group[0].env))
 
 
 def _results(run: Run, pictures: Mapping[str, Picture]) -> Html:
     if not run.rows:
         words = "This run has not been evaluated on held-out tasks yet, so nothing is known about how good the rule is."
         return section("Results", tag("p", words, class_="note"))
+    headline = {(row.env, row.metric) for row in headline_rows(run.rows)}
     blocks: list[object] = []
     for rows in _groups(run.rows):
+        words = f"{rows[0].env}: {rows[0].metric.replace('_', ' ')}"
+        if (rows[0].env, rows[0].metric) not in headline:
+            blocks.append(details(words, result_table(rows)))
+            continue
         improvement = improvement_table(rows)
-        blocks += [
-            tag("h3", f"{rows[0].env}: {rows[0].metric.replace('_', ' ')}"),
-            tag("p", verdict(rows) or ""),
-            result_table(rows),
-        ]
+        blocks += [tag("h3", words), tag("p", verdict(rows) or ""), result_table(rows)]
         blocks.append(details("How often it wins, task by task", improvement) if improvement else "")
     return section("Results", *blocks, _figure(pictures, "horizon_curve"))
 

@@ -11,7 +11,6 @@ from analysis.figure import (
     ARM_COLOURS,
     MUTED,
     QUANTITIES,
-    THINNING,
     Picture,
     arm_label,
     arm_order,
@@ -21,6 +20,7 @@ from analysis.figure import (
     make_figure,
     shared_legend,
     style,
+    thinning_note,
 )
 from analysis.load import Lives
 from metarl.statistics import bootstrap_mean_band, stratified_bootstrap
@@ -146,10 +146,10 @@ def schedule_grid(lives: Lives, quantities: Sequence[str] = AGENT_QUANTITIES) ->
         figure.supxlabel("fraction of life n/N", fontsize=9)
         shared_legend(figure, axes)
     caption = (
-        "What happens to the agent over its life under each arm; the colour is the lifetime N, darker for longer. Lines: "
-        "mean over held-out tasks. Bands: pointwise 95 % bootstrap intervals. Curves of different N that coincide in n/N, "
-        "or fan out in the order of N, are what adapting to the horizon would look like; the other arms show how much of "
-        f"that an agent does without being told the time. {THINNING}"
+        "What happens to the agent over its life under each arm; the colour is the lifetime N, darker for longer. "
+        "Lines: mean over held-out tasks. Bands: pointwise 95 % bootstrap intervals. Curves of different N that "
+        "coincide in n/N, or fan out in the order of N, are what adapting to the horizon would look like; the other "
+        f"arms show how much of that an agent does without being told the time.{thinning_note(colours)}"
     )
     return Picture("schedules", "Schedules of the agent", caption, figure, numbers)
 
@@ -180,8 +180,9 @@ def target_grid(lives: Lives, quantities: Sequence[str] = RULE_QUANTITIES) -> Pi
         figure.supxlabel("fraction of life n/N", fontsize=9)
         shared_legend(figure, axes)
     caption = (
-        "What the discovered rule tells agents, and what their predictions do. pi_hat is the weight that the rule gives to "
-        "an action's log-probability, y_hat its target for the agent's prediction y. Lines: mean over held-out tasks. "
-        "Bands: pointwise 95 % bootstrap intervals. Dotted: the initial rule at the longest lifetime. " f"{THINNING}"
+        "What the discovered rule tells agents, and what their predictions do. pi_hat is the weight that it gives "
+        "to an action's log-probability, y_hat its target for the agent's prediction y. Lines: mean over held-out "
+        "tasks. Bands: pointwise 95 % bootstrap intervals. Dotted: the initial rule at the longest lifetime, where "
+        f"recorded.{thinning_note(colours)}"
     )
     return Picture("targets", "Outputs of the rule", caption, figure, numbers)

@@ -61,12 +61,17 @@ def _by_setting(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
 
 
 def best_arm(rows: Mapping[str, Row]) -> tuple[str | None, bool]:
-    """Returns the arm with the best interquartile mean in one setting, and whether its interval overlaps no other."""
+    """Returns the arm with the best interquartile mean in one setting, and whether its interval overlaps no other.
+
+    Where several share the best there is none.
+    """
     finite = {arm: row for arm, row in rows.items() if np.isfinite(row.iqm)}
-    if not finite:
+    sign = -1.0 if any(row.metric in LOWER_IS_BETTER for row in finite.values()) else 1.0
+    top = max((sign * row.iqm for row in finite.values()), default=None)
+    winners = [arm for arm, row in finite.items() if sign * row.iqm == top]
+    if len(winners) != 1:
         return None, False
-    sign = -1.0 if next(iter(finite.values())).metric in LOWER_IS_BETTER else 1.0
-    best = max(finite, key=lambda arm: sign * finite[arm].iqm)
+    (best,) = winners
     others = [row for arm, row in finite.items() if arm != best]
     apart = all(finite[best].low > row.high or finite[best].high < row.low for row in others)
     return best, bool(others) and apart
@@ -74,6 +79,20 @@ def best_arm(rows: Mapping[str, Row]) -> tuple[str | None, bool]:
 
 def _discovered_first(rows: Iterable[Row]) -> list[str]:
     return list(reversed(arm_order([row.arm for row in rows])))
+
+
+def headline_rows(rows: Iterable[Row]) -> list[Row]:
+    """Returns the rows that count: the normalised return in environments that have it, everything elsewhere."""
+    rows = list(rows)
+    normalised = {row.env for row in rows if row.metric == "normalised_return"}
+    return [row for row in rows if row.env not in normalised or row.metric == "normalised_return"]
+
+
+def _reservations(rows: Sequence[Row]) -> str:
+    """Returns what was left out of the values or replaced in them, as sentences after a space; empty if nothing."""
+    excluded, nonfinite = max(row.num_excluded for row in rows), sum(row.num_nonfinite for row in rows)
+    left_out = f" {excluded} tasks are left out because nothing can be earned there." if excluded else ""
+    return left_out + (f" {nonfinite} non-finite returns count as the lowest finite one." if nonfinite else "")
 
 
 def result_table(rows: Sequence[Row]) -> Html:
@@ -94,7 +113,7 @@ def result_table(rows: Sequence[Row]) -> Html:
     confidence = "" if not np.isfinite(rows[0].confidence) else f"{100 * rows[0].confidence:g} % "
     caption = (
         f"Interquartile mean [{confidence}interval] over {count} values. Bold: {direction}. *: its interval overlaps "
-        "with no other arm's."
+        f"with no other arm's.{_reservations(rows)}"
     )
     return table(["agent lifetime", *map(arm_heading, arms)], body, caption=caption)
 

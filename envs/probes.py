@@ -151,13 +151,16 @@ class Probe(NamedTuple):
 
     environment: type[ProbeEnvironment]
     """Its class."""
-    gymnax_id: str
-    """The name it is registered under in gymnax."""
-    value: Callable[[Float[Array, "*batch 1"], float], Float[Array, "*batch"]]
-    """`value(observation, discount)`: discounted value of what is observed under the best policy, and under every one
-    where actions do not matter."""
+    values: Callable[[float], dict[float, float]]
+    """`values(discount) -> {observed number: discounted value}` for everything that can be seen, under the best policy
+    and, where actions do not matter, under every policy."""
     optimal_return: Callable[[EnvParams], Float[Array, ""]]
     """`optimal_return(params)`: expected undiscounted return of an episode under the best policy."""
+
+    @property
+    def gymnax_id(self) -> str:
+        """The name it is registered under in gymnax."""
+        return f"{self.environment.__name__}-probe"
 
 
 def _always(number: float) -> Callable[[EnvParams], Float[Array, ""]]:
@@ -165,31 +168,14 @@ def _always(number: float) -> Callable[[EnvParams], Float[Array, ""]]:
 
 
 PROBES = {
-    "constant_reward": Probe(
-        ConstantReward, "ConstantReward-probe", lambda seen, discount: jnp.ones_like(seen[..., 0]), _always(1.0)
-    ),
-    "observation_reward": Probe(
-        ObservationReward, "ObservationReward-probe", lambda seen, discount: seen[..., 0], _always(0.0)
-    ),
-    "delayed_reward": Probe(
-        DelayedReward,
-        "DelayedReward-probe",
-        lambda seen, discount: jnp.where(seen[..., 0] < 0.0, jnp.float32(discount), jnp.float32(1.0)),
-        _always(1.0),
-    ),
-    "action_reward": Probe(
-        ActionReward, "ActionReward-probe", lambda seen, discount: jnp.ones_like(seen[..., 0]), _always(1.0)
-    ),
-    "action_observation_reward": Probe(
-        ActionObservationReward,
-        "ActionObservationReward-probe",
-        lambda seen, discount: jnp.ones_like(seen[..., 0]),
-        _always(1.0),
-    ),
+    "constant_reward": Probe(ConstantReward, lambda discount: {1.0: 1.0}, _always(1.0)),
+    "observation_reward": Probe(ObservationReward, lambda discount: {-1.0: -1.0, 1.0: 1.0}, _always(0.0)),
+    "delayed_reward": Probe(DelayedReward, lambda discount: {-1.0: discount, 1.0: 1.0}, _always(1.0)),
+    "action_reward": Probe(ActionReward, lambda discount: {1.0: 1.0}, _always(1.0)),
+    "action_observation_reward": Probe(ActionObservationReward, lambda discount: {-1.0: 1.0, 1.0: 1.0}, _always(1.0)),
     "endless_reward": Probe(
         EndlessReward,
-        "EndlessReward-probe",
-        lambda seen, discount: jnp.full_like(seen[..., 0], 1.0 / (1.0 - discount)),
+        lambda discount: {1.0: 1.0 / (1.0 - discount)},
         lambda params: params.max_steps_in_episode.astype(jnp.float32),
     ),
 }

@@ -6,10 +6,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-CENTRE_LOG_LIFETIME = 3.91
-"""Mean of ln N under N ~ logU(10, 250), the reference law of the `centred` encoding."""
-SCALE_LOG_LIFETIME = 0.93
-"""Standard deviation of ln N under the same law."""
+REFERENCE_LAW = (10, 250)
+"""Bounds of the log-uniform law of lifetimes that `centred` assumes unless told otherwise: that of EmptyJackson/groove."""
 
 
 class Progress(NamedTuple):
@@ -29,16 +27,21 @@ def _log_lifetime(progress: Progress) -> Array:
     return jnp.log(progress.lifetime.astype(jnp.float32))
 
 
+def _centred(progress: Progress, law: tuple[int, int]) -> tuple[Array, Array]:
+    mean, deviation = log_uniform_moments(*law)
+    return 2.0 * _fraction(progress) - 1.0, (_log_lifetime(progress) - mean) / deviation
+
+
 ENCODINGS = {
-    "none": lambda p: (),
-    "paper": lambda p: (_fraction(p), _log_lifetime(p)),
-    "raw": lambda p: (p.step.astype(jnp.float32), p.lifetime.astype(jnp.float32)),
-    "centred": lambda p: (2.0 * _fraction(p) - 1.0, (_log_lifetime(p) - CENTRE_LOG_LIFETIME) / SCALE_LOG_LIFETIME),
-    "remaining": lambda p: ((p.lifetime - p.step).astype(jnp.float32),),
-    "fraction": lambda p: (_fraction(p),),
+    "none": lambda p, law: (),
+    "paper": lambda p, law: (_fraction(p), _log_lifetime(p)),
+    "raw": lambda p, law: (p.step.astype(jnp.float32), p.lifetime.astype(jnp.float32)),
+    "centred": _centred,
+    "remaining": lambda p, law: ((p.lifetime - p.step).astype(jnp.float32),),
+    "fraction": lambda p, law: (_fraction(p),),
 }
-"""Time encodings by name. `paper` is (n/N, ln N); `raw` is (n, N); `centred` is both paper features shifted and scaled to
-about [-1, 1]; `remaining` is N - n; `fraction` is n/N alone; `none` has no features."""
+"""Time encodings by name. `paper` is (n/N, ln N); `raw` is (n, N); `centred` is 2n/N - 1 and the standard score of ln N under the
+law of lifetimes; `remaining` is N - n; `fraction` is n/N alone; `none` has no features."""
 
 
 def num_features(encoding: str) -> int:
@@ -49,21 +52,24 @@ def num_features(encoding: str) -> int:
     """
     if encoding not in ENCODINGS:
         raise ValueError(f"time encoding {encoding!r} is unknown; choose one of {', '.join(ENCODINGS)}")
-    return len(ENCODINGS[encoding](Progress(jnp.int32(0), jnp.int32(1))))
+    return len(ENCODINGS[encoding](Progress(jnp.int32(0), jnp.int32(1)), REFERENCE_LAW))
 
 
-def features(progress: Progress, encoding: str) -> Float[Array, " F"]:
+def features(progress: Progress, encoding: str, law: tuple[int, int] = REFERENCE_LAW) -> Float[Array, " F"]:
     """Returns the time features of a point in a life, `[F]`.
 
-    `progress.lifetime` must be at least 1. Counts are agent updates: n/N is free of units, ln N is not.
+    `progress.lifetime` must be at least 1. Counts are agent updates: n/N is free of units, ln N is not. `law` gives the bounds of the
+    log-uniform law by which `centred` standardises ln N; the other encodings ignore it.
 
     Source: Jackson et al. 2024, Eq. 9 (`paper`); the other encodings are ablations.
     """
     if not num_features(encoding):
         return jnp.zeros((0,), jnp.float32)
-    return jnp.stack(ENCODINGS[encoding](progress))
+    return jnp.stack(ENCODINGS[encoding](progress, law))
 
 
 def log_uniform_moments(low: float, high: float) -> tuple[float, float]:
-    """Returns mean and standard deviation of ln N for N ~ logU(low, high): what `centred` would use for that law."""
+    """Returns mean and standard deviation of ln N for N ~ logU(low, high); the deviation is 1 where low == high."""
+    if low == high:
+        return math.log(low), 1.0
     return (math.log(low) + math.log(high)) / 2.0, (math.log(high) - math.log(low)) / math.sqrt(12.0)

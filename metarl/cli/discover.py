@@ -14,6 +14,7 @@ from metarl.cli.tables import print_tables
 from metarl.experiments.config import CONFIG_TYPES, DiscoverConfig
 from metarl.experiments.presets import PRESETS
 from metarl.run.directory import RunDirectory, open_run, write_atomic
+from metarl.run.provenance import describe_session
 
 
 @dataclass(frozen=True)
@@ -106,18 +107,17 @@ def _examine(arguments: DiscoverArguments, directory: RunDirectory, discovered: 
     """Evaluates the initial and the discovered rule and the baselines once, writes the numbers, prints the table."""
     file = directory.path / "evaluation.json"
     if not file.exists():
+        from metarl.experiments.evaluate import evaluation_file
         from metarl.experiments.examine import examine
 
         discovery, meta_params = discovered
-        evaluation, lives = examine(
-            arguments.config,
-            discovery,
-            meta_params,
-            command=shlex.join(["metarl", "discover", *sys.argv[2:]]),
-            report=(lambda message: None) if arguments.quiet else _tell,
-        )
+        tell = (lambda message: None) if arguments.quiet else _tell
+        rows, lives = examine(arguments.config, discovery, meta_params, report=tell)
+        git = describe_session()["git"]
+        command = shlex.join(["metarl", "discover", *sys.argv[2:]])
+        content = evaluation_file(rows, command=command, commit=git and git["commit"])
         _write_arrays(directory.export / "lives.npz", lives)
-        write_atomic(file, json.dumps(evaluation, allow_nan=False) + "\n")
+        write_atomic(file, json.dumps(content, allow_nan=False) + "\n")
     print_tables(json.loads(file.read_text())["rows"])
 
 

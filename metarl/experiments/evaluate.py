@@ -9,7 +9,7 @@ import numpy as np
 
 from envs.family import TaskFamily
 from metarl.experiments.config import AgentConfig
-from metarl.experiments.lives import Arm, Examinees, held_out, make_lives
+from metarl.experiments.lives import Arm, Examinees, Lives, held_out, make_lives
 from metarl.statistics import iqm_interval
 
 SCHEMA = 1
@@ -29,6 +29,7 @@ def evaluate_arms(
     seed: int,
     mesh: Any = None,
     report: Callable[[str], None] = lambda message: None,
+    keep: Callable[[Arm, int, Lives], None] = lambda arm, horizon, lives: None,
 ) -> list[dict[str, Any]]:
     """Returns evaluation rows: for every arm and horizon, the returns of K fresh agents at the end of their lives.
 
@@ -41,7 +42,8 @@ def evaluate_arms(
         num_tasks: K.
         seed: of tasks and lives.
         mesh: spreads the lives over devices.
-        report: told about each program as it starts.
+        report: told what is evaluated next.
+        keep: given the lives of each arm and horizon, for whoever wants more of them than returns.
     """
     examinees = held_out(family, seed, num_tasks)
     optimum = optimal_returns(family, examinees)
@@ -51,8 +53,9 @@ def evaluate_arms(
         for arm in group:
             for horizon in horizons:
                 report(f"{arm.name}, {family.name}, horizon {horizon}")
-                returns, _ = lives(arm.meta_params, examinees, jnp.int32(horizon))
-                rows += arm_rows(arm.name, family.name, horizon, np.asarray(jax.device_get(returns)), optimum)
+                result = lives(arm.meta_params, examinees, jnp.int32(horizon))
+                rows += arm_rows(arm.name, family.name, horizon, np.asarray(result.fitness), optimum)
+                keep(arm, horizon, result)
     return rows
 
 

@@ -8,32 +8,35 @@ import jax
 from metarl.experiments.build import build_family
 from metarl.experiments.config import AgentConfig, DiscoverConfig
 from metarl.experiments.discover import Discovery
-from metarl.experiments.evaluate import evaluate_arms, evaluation_file
-from metarl.experiments.lives import Arm, record_lives
+from metarl.experiments.evaluate import evaluate_arms
+from metarl.experiments.lives import Arm, Lives, held_out
 from metarl.experiments.probe import probe_rule
 from metarl.objectives.registry import make_objective
 from populations.mesh import make_mesh
 
 
 def examine(
-    config: DiscoverConfig,
-    discovery: Discovery,
-    meta_params: Any,
-    *,
-    command: str,
-    commit: str | None = None,
-    report: Callable[[str], None],
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns `(evaluation file, arrays of recorded lives and of the fixed-batch probe)`.
+    config: DiscoverConfig, discovery: Discovery, meta_params: Any, *, report: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Returns `(evaluation rows, arrays of recorded lives and of the fixed-batch probe)`.
 
     The arms are `initial`, `discovered` and the configured baselines, all with the same agent, tasks and randomness. Uses all
     devices of this process.
     """
-    family = build_family(config.family)
+    family, setup = build_family(config.family), config.evaluation
     action_space = family.env.action_space(jax.eval_shape(family.sample, jax.random.key(0)).params)
     rules = [Arm("initial", discovery.objective, discovery.initial), Arm("discovered", discovery.objective, meta_params)]
-    baselines = [Arm(name, make_objective(name, action_space), ()) for name in config.evaluation.baselines]
-    setup = config.evaluation
+    baselines = [Arm(name, make_objective(name, action_space), ()) for name in setup.baselines]
+    arrays: dict[str, Any] = {}
+    probed: list[Any] = []
+
+    def keep(arm: Arm, horizon: int, lives: Lives) -> None:
+        if horizon in setup.recorded_horizons:
+            curves = {f"{arm.name}/{horizon}/{name}": x[: setup.num_recorded, :horizon] for name, x in lives.curve.items()}
+            arrays.update(jax.device_get(curves))
+        if arm.name == "discovered" and horizon == min(setup.horizons):
+            probed.append(jax.tree.map(lambda x: x[: setup.num_recorded], lives.params))
+
     num_devices = jax.local_device_count()
     rows = evaluate_arms(
         rules + baselines,
@@ -44,20 +47,12 @@ def examine(
         seed=config.seed,
         mesh=make_mesh(num_devices) if num_devices > 1 else None,
         report=report,
+        keep=keep,
     )
-    report("recording lives")
-    lives = record_lives(
-        rules[1:] + baselines,
-        family,
-        config.agent,
-        seed=config.seed,
-        num_lives=setup.num_recorded,
-        horizons=setup.recorded_horizons,
-    )
-    probe = probe_rule(
-        rules[1], family, config.agent, seed=config.seed, num_lives=setup.num_recorded, lifetimes=setup.horizons
-    )
-    return evaluation_file(rows, command=command, commit=commit), lives | probe
+    report("probing the rule with a fixed batch")
+    examinees = held_out(family, config.seed, setup.num_recorded)
+    arrays |= probe_rule(rules[1], family, config.agent, probed[0], examinees, lifetimes=setup.horizons)
+    return rows, arrays
 
 
 def default_agent(env: str, recorded: AgentConfig | None) -> AgentConfig:

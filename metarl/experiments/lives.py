@@ -40,6 +40,17 @@ class Examinees(NamedTuple):
     """K life keys."""
 
 
+class Lives(NamedTuple):
+    """What came of K lives."""
+
+    fitness: Float[Array, " K"]
+    """Mean return of the examination at the end of each life."""
+    curve: dict[str, Float[Array, "K N"]]
+    """Statistics of every update; NaN after the end of a life."""
+    params: Any
+    """The agents' network parameters at the end."""
+
+
 def held_out(family: TaskFamily, seed: int, num_tasks: int) -> Examinees:
     """Returns K tasks and life keys that depend on the seed and the family's law only."""
     key_tasks, key_lives = jax.random.split(jax.random.fold_in(jax.random.key(seed), HELD_OUT))
@@ -50,40 +61,32 @@ def held_out(family: TaskFamily, seed: int, num_tasks: int) -> Examinees:
 
 
 def make_lives(
-    arm_objective: Objective,
-    family: TaskFamily,
-    config: AgentConfig,
-    *,
-    max_lifetime: int,
-    records_curve: bool = False,
-    chunk: int = 32,
-    mesh: Any = None,
-) -> Callable[[Any, Examinees, Int[Array, ""]], tuple[Float[Array, " K"], dict[str, Float[Array, "K N"]]]]:
-    """Returns `lives(meta_params, examinees, horizon) -> (fitness [K], curve {name: [K, N]})`, compiled once for all horizons.
+    objective: Objective, family: TaskFamily, config: AgentConfig, *, max_lifetime: int, chunk: int = 32, mesh: Any = None
+) -> Callable[[Any, Examinees, Int[Array, ""]], Lives]:
+    """Returns `lives(meta_params, examinees, horizon) -> Lives`, compiled once for all horizons up to `max_lifetime`.
 
-    Every life lasts `horizon <= max_lifetime` updates, whatever its task says. Lives run in chunks of at most `chunk` on each device.
+    Every life lasts `horizon` updates, whatever its task says. Lives run in chunks of at most `chunk` on each device.
     """
-    agent = agent_for(arm_objective, family, config)
-    lifetime = make_lifetime(
-        family._replace(max_lifetime=max_lifetime), agent, num_envs=config.num_envs, records_curve=records_curve
-    )
+    agent = agent_for(objective, family, config)
+    family = family._replace(max_lifetime=max_lifetime)
+    lifetime = make_lifetime(family, agent, num_envs=config.num_envs, records_curve=True)
 
-    def live_share(examinees: Examinees, shared: tuple[Any, Array]) -> tuple[Array, dict[str, Array]]:
+    def live_share(examinees: Examinees, shared: tuple[Any, Array]) -> Lives:
         meta_params, horizon = shared
 
-        def live(examinee: Examinees) -> tuple[Array, dict[str, Array]]:
+        def live(examinee: Examinees) -> Lives:
             result = lifetime(meta_params, examinee.task._replace(lifetime=horizon), examinee.key, horizon)
-            return result.fitness, result.curve
+            return Lives(result.fitness, result.curve, result.agent.params)
 
         return jax.lax.map(live, examinees, batch_size=chunk)
 
     share = map_over_devices(live_share, mesh)
 
     @jax.jit
-    def lives(meta_params: Any, examinees: Examinees, horizon: Int[Array, ""]):
+    def lives(meta_params: Any, examinees: Examinees, horizon: Int[Array, ""]) -> Lives:
         num_lives = examinees.key.shape[0]
-        fitness, curve = share(_pad(examinees, num_shards(mesh)), (meta_params, horizon))
-        return fitness[:num_lives], jax.tree.map(lambda x: x[:num_lives], curve)
+        result = share(_pad(examinees, num_shards(mesh)), (meta_params, horizon))
+        return jax.tree.map(lambda x: x[:num_lives], result)
 
     return lives
 
@@ -102,21 +105,3 @@ def _pad(examinees: Examinees, multiple: int) -> Examinees:
 
 def _repeat_first(missing: int, leaf: Array) -> Array:
     return jnp.concatenate([leaf, jnp.broadcast_to(leaf[:1], (missing, *leaf.shape[1:]))])
-
-
-def record_lives(
-    arms: list[Arm], family: TaskFamily, config: AgentConfig, *, seed: int, num_lives: int, horizons: tuple[int, ...]
-) -> dict[str, Any]:
-    """Returns `{"<arm>/<horizon>/<quantity>": [K, horizon]}`: the statistics of every update of K held-out lives.
-
-    Quantities are those of the objective's `info`, gradient and update norms by head, and `return`: the mean over workers of the last
-    finished training episode.
-    """
-    examinees = held_out(family, seed, num_lives)
-    record = {}
-    for arm in arms:
-        lives = make_lives(arm.objective, family, config, max_lifetime=max(horizons), records_curve=True)
-        for horizon in horizons:
-            _, curve = lives(arm.meta_params, examinees, jnp.int32(horizon))
-            record |= {f"{arm.name}/{horizon}/{name}": jax.device_get(x[:, :horizon]) for name, x in curve.items()}
-    return record

@@ -12,60 +12,56 @@ from jaxtyping import Array, Float, Int
 
 from envs.family import TaskFamily
 from metarl.experiments.config import AgentConfig
-from metarl.experiments.lives import Arm, agent_for, held_out
+from metarl.experiments.lives import Arm, Examinees, agent_for
 from metarl.objectives.base import Rollout
 from metarl.objectives.lpg import LPGTargets
 from metarl.progress import Progress
 
 NUM_FRACTIONS = 21
 """Points along a life at which the rule is asked."""
-WARM_UP = 10
-"""Updates that the probed agents have had, so that their policies and predictions are no longer those of birth."""
 
 
 def probe_rule(
-    arm: Arm, family: TaskFamily, config: AgentConfig, *, seed: int, num_lives: int, lifetimes: tuple[int, ...]
+    arm: Arm, family: TaskFamily, config: AgentConfig, params: Any, examinees: Examinees, *, lifetimes: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
     """Returns what an LPG rule says about one fixed batch as it is told different times, `{"probe/<quantity>": [L, F]}`.
 
-    The batch holds the next rollout of `num_lives` agents after 10 updates. Lifetimes N are as given, fractions n/N go from 0 to 1 in 21
-    steps with n rounded down, and stay below N. Changes are root mean square differences to the answer at n = 0.
-    """
-    batch = _collect(arm, family, config, seed, num_lives)
+    Lifetimes N are as given; fractions n/N go from 0 to 1 in 21 steps with n rounded down and kept below N. Changes are root mean
+    square differences to the answer at n = 0.
 
-    @jax.jit
+    Args:
+        params: network parameters of K agents, leading axis K; the batch is one fresh rollout of each.
+        examinees: the K tasks they live in.
+    """
+    batch = _collect(arm, family, config, params, examinees)
+    fractions = np.linspace(0.0, 1.0, NUM_FRACTIONS)
+    steps = np.stack([np.minimum((fractions * n).astype(np.int32), n - 1) for n in lifetimes])
+
     def answer(step: Int[Array, ""], lifetime: Int[Array, ""]) -> LPGTargets:
         return jax.vmap(lambda rollout: arm.objective.targets(arm.meta_params, rollout, Progress(step, lifetime)))(batch)
 
-    fractions = np.linspace(0.0, 1.0, NUM_FRACTIONS)
-    rows: list[list[dict[str, Array]]] = []
-    for lifetime in lifetimes:
-        steps = np.minimum((fractions * lifetime).astype(np.int32), lifetime - 1)
-        start = answer(jnp.int32(0), jnp.int32(lifetime))
-        rows.append([_summary(answer(jnp.int32(step), jnp.int32(lifetime)), start) for step in steps])
-    table = {f"probe/{name}": np.asarray([[float(cell[name]) for cell in row] for row in rows]) for name in rows[0][0]}
+    @jax.jit
+    def life(lifetime: Int[Array, ""], steps: Int[Array, " F"]) -> dict[str, Float[Array, " F"]]:
+        start = answer(jnp.int32(0), lifetime)
+        return jax.lax.map(lambda step: _summary(answer(step, lifetime), start), steps)
+
+    rows = [jax.device_get(life(np.int32(n), row)) for n, row in zip(lifetimes, steps, strict=True)]
+    table = {f"probe/{name}": np.stack([row[name] for row in rows]) for name in rows[0]}
     return {"probe/lifetimes": np.asarray(lifetimes), "probe/fractions": fractions, **table}
 
 
-def _collect(arm: Arm, family: TaskFamily, config: AgentConfig, seed: int, num_lives: int) -> Rollout:
-    """Returns rollouts `[K, T, B]` of agents that have learned under the rule for a little while."""
+def _collect(arm: Arm, family: TaskFamily, config: AgentConfig, params: Any, examinees: Examinees) -> Rollout:
+    """Returns rollouts `[K, T, B]` of agents with these parameters."""
     agent = agent_for(arm.objective, family, config)
-    examinees = held_out(family, seed, num_lives)
 
     @jax.jit
     @jax.vmap
-    def collect(examinee: Any) -> Rollout:
-        key_init, key_updates, key_rollout = jax.random.split(examinee.key, 3)
-        params = examinee.task.params
+    def collect(examinee: Examinees, params: Any) -> Rollout:
+        key_init, key_rollout = jax.random.split(examinee.key)
+        state = agent.init(key_init, examinee.task.params)._replace(params=params)
+        return agent.rollout(state, examinee.task.params, key_rollout)[1]
 
-        def update(state: Any, step: Int[Array, ""]) -> tuple[Any, None]:
-            progress = Progress(step, jnp.int32(2 * WARM_UP))
-            return agent.update(arm.meta_params, state, params, progress, jax.random.fold_in(key_updates, step))[0], None
-
-        state, _ = jax.lax.scan(update, agent.init(key_init, params), jnp.arange(WARM_UP, dtype=jnp.int32))
-        return agent.rollout(state, params, key_rollout)[1]
-
-    return collect(examinees)
+    return collect(examinees, params)
 
 
 def _summary(answer: LPGTargets, start: LPGTargets) -> dict[str, Float[Array, ""]]:

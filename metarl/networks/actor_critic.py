@@ -124,22 +124,26 @@ def _network(
         params = {}
         if shares_torso:
             params["torso"] = body.init(key_torso, x).get("params", {})
-            x = body.apply({"params": params["torso"]}, x)
+            x = _forward(body, params["torso"], x)
         for key_head, (head, module) in zip(keys, modules.items(), strict=True):
             params[head] = module.init(key_head, x)["params"]
         return params
 
     def apply(params: Params, observation: Any) -> dict[str, Array]:
         x = _as_input(observation, shape, input_shape)
-        x = body.apply({"params": params["torso"]}, x) if shares_torso else x
-        return {head: module.apply({"params": params[head]}, x) for head, module in modules.items()}
+        x = _forward(body, params["torso"], x) if shares_torso else x
+        return {head: _forward(module, params[head], x) for head, module in modules.items()}
 
     return Network(init, apply)
+
+
+def _forward(module: nn.Module, params: Params, x: Array) -> Array:
+    return jnp.asarray(module.apply({"params": params}, x))
 
 
 def _as_input(observation: Any, shape: tuple[int, ...], input_shape: tuple[int, ...]) -> Array:
     observation = jnp.asarray(observation)
     num_batch_axes = observation.ndim - len(shape)
     if num_batch_axes < 0 or observation.shape[num_batch_axes:] != shape:
-        raise ValueError(f"an observation has shape {observation.shape}; this network reads [..., {shape}]")
+        raise ValueError(f"an observation has shape {observation.shape}; this network reads [*batch, *{shape}]")
     return observation.reshape(*observation.shape[:num_batch_axes], *input_shape).astype(jnp.float32)

@@ -42,12 +42,12 @@ def log_prob(
     """Returns the log-probability (density) of actions `[*batch, *action_space.shape]`; -inf where none exists."""
     if not _is_discrete(action_space):
         action = action.reshape(*outputs.shape[:-1], _num_dimensions(action_space))
-    return distribution(outputs, action_space).log_prob(action)
+    return jnp.asarray(distribution(outputs, action_space).log_prob(action))
 
 
 def entropy(outputs: Float[Array, "*batch size"], action_space: Any) -> Float[Array, "*batch"]:
     """Returns the entropy of the action distribution in nats (differential entropy for a `Box`)."""
-    return distribution(outputs, action_space).entropy()
+    return jnp.asarray(distribution(outputs, action_space).entropy())
 
 
 def draw_action_noise(key: Array, action_space: Any, shape: tuple[int, ...]) -> Float[Array, "*noise"]:

@@ -3,6 +3,7 @@
 Source: Oh et al. 2020 (LPG); Jackson et al. 2024, Eq. 9 (time inputs). Sizes follow EmptyJackson/groove.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float
 
 from metarl.objectives.base import Objective, Outputs, Rollout
 from metarl.objectives.lpg_network import Params, backward_gru, embed, init_params, read_heads
-from metarl.progress import Progress, features, num_features
+from metarl.progress import REFERENCE_LAW, Progress, features, num_features
 
 EPSILON = 1e-8
 """Added to probabilities before they are read or put under a logarithm."""
@@ -31,6 +32,7 @@ def lpg(
     *,
     temporal: bool = False,
     encoding: str | None = None,
+    lifetime_law: Sequence[int] = REFERENCE_LAW,
     hidden_size: int = 256,
     num_predictions: int = 8,
     prediction_coefficient: float = 0.5,
@@ -41,6 +43,7 @@ def lpg(
         action_space: discrete gymnax action space.
         temporal: whether the rule sees how far through its life the agent is and how long that life is.
         encoding: how it sees them, a name in `metarl.progress.ENCODINGS`; None means `paper` (n/N, ln N).
+        lifetime_law: bounds (low, high) of the log-uniform law of lifetimes that the rule is discovered under; `centred` needs it.
         hidden_size: H, units of the GRU.
         num_predictions: m, size of the agent's categorical prediction.
         prediction_coefficient: alpha_y, weight of the prediction's loss beside the policy's.
@@ -54,6 +57,7 @@ def lpg(
         raise ValueError(f"encoding {encoding!r} was given with temporal=False; set temporal=True or leave encoding out")
     encoding = (encoding or "paper") if temporal else "none"
     num_time_features = num_features(encoding)
+    law = (int(lifetime_law[0]), int(lifetime_law[1]))
 
     def init(key: Array) -> Params:
         return init_params(
@@ -61,7 +65,7 @@ def lpg(
         )
 
     def targets(meta_params: Params, rollout: Rollout, progress: Progress) -> LPGTargets:
-        inputs = rule_inputs(meta_params, rollout, features(progress, encoding))
+        inputs = rule_inputs(meta_params, rollout, features(progress, encoding, law))
         return LPGTargets(*read_heads(meta_params, backward_gru(meta_params["gru"], inputs, rollout.done)))
 
     def loss(meta_params: Params, outputs: Outputs, rollout: Rollout, targets: LPGTargets, progress: Progress):
@@ -72,6 +76,7 @@ def lpg(
         settings={
             "temporal": temporal,
             "encoding": encoding,
+            "lifetime_law": list(law),
             "hidden_size": hidden_size,
             "num_predictions": num_predictions,
             "prediction_coefficient": prediction_coefficient,
@@ -123,7 +128,7 @@ def lpg_loss(
 def _log_probability(logits: Float[Array, "*TB A"], action: Array) -> Float[Array, "*TB"]:
     log_probabilities = jax.nn.log_softmax(logits)
     # A masked sum instead of a gather: with few actions it fuses, and its gradient is not a scatter.
-    is_taken = action[..., None] == jnp.arange(logits.shape[-1], dtype=action.dtype)
+    is_taken = jax.nn.one_hot(action, logits.shape[-1], dtype=bool)
     return jnp.sum(jnp.where(is_taken, log_probabilities, 0.0), axis=-1)
 
 

@@ -81,6 +81,6 @@ def ppo(
 def clip_drift(ratio: Float[Array, "*batch"], advantage: Float[Array, "*batch"], clip: float) -> Float[Array, "*batch"]:
     """Returns PPO as a drift, `relu((r - clip(r, 1 - c, 1 + c)) A)`, so that `r A - drift = min(r A, clip(r) A)`.
 
-    Source: Lu et al. 2022, Sec. 4.1.
+    Source: Schulman et al. 2017, Eq. 7, in the form of Lu et al. 2022.
     """
     return jax.nn.relu((ratio - jnp.clip(ratio, 1.0 - clip, 1.0 + clip)) * advantage)

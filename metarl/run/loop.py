@@ -216,7 +216,7 @@ class _Display:
             self.say(", ".join([f"{self.label} {step}/{self.total}", *numbers, f"{self._eta(now, step)} left"]))
 
     def _eta(self, now: float, step: int) -> str:
-        started, first = self.reference
+        started, first = self.reference or (now, step)
         return tqdm.format_interval((self.total - step) * (now - started) / (step - first)) if step > first else "?"
 
 

@@ -94,11 +94,14 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
     """
     with explain_os_errors(path, "read"):
         lines = Path(path).read_bytes().split(b"\n")
-    rows = [_decode_row(line) for line in lines]
-    for number, (line, row) in enumerate(zip(lines[:-1], rows, strict=False), start=1):
-        if row is None:
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        row = _decode_row(line)
+        if row is not None:
+            rows.append(row)
+        elif number < len(lines):
             raise UserError(f"line {number} of {path} is {line[:60]!r}, which is not a row of metrics; remove it")
-    return rows if rows[-1] is not None else rows[:-1]
+    return rows
 
 
 def _decode_row(line: bytes) -> dict[str, Any] | None:

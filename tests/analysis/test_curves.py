@@ -92,8 +92,9 @@ def test_metric_curves_leave_out_clocks_fitness_and_constants(run):
 
 
 def test_horizon_curve_holds_the_evaluation_rows(run, synthetic):
-    picture = horizon_curve(run.rows, (10.0, 50.0))
-    for row in run.rows:
+    rows = [row for row in run.rows if row.metric == "normalised_return"]
+    picture = horizon_curve(rows, (10.0, 50.0))
+    for row in rows:
         index = synthetic.HORIZONS.index(row.horizon)
         for name in ("horizon", "iqm", "low", "high"):
             drawn = picture.numbers[f"{row.env}/{row.metric}/{row.arm}/{name}"]
@@ -114,7 +115,7 @@ def test_trained_horizons_are_shaded_only_if_known(run):
 
 
 def test_one_horizon_is_a_point_with_its_interval(run):
-    rows = [row for row in run.rows if row.horizon == 50]
+    rows = [row for row in run.rows if row.horizon == 50 and row.metric == "normalised_return"]
     segments = horizon_curve(rows).figure.axes[0].collections
     lines = [tuple(s[:, 1]) for c in segments if hasattr(c, "get_segments") for s in c.get_segments()]
     assert (rows[0].low, rows[0].high) in lines
@@ -138,6 +139,13 @@ def test_lives_without_a_finished_episode_are_left_out_of_the_mean(run):
     values = run.lives["a2c"][25]["return"]
     assert np.isnan(values).any()
     np.testing.assert_allclose(life_curve(run.lives).numbers["a2c/25/mean"], np.nanmean(values, 0), atol=ROUNDING)
+
+
+def test_long_lives_are_drawn_thinned_and_saved_in_full():
+    life = {"discovered": {600: {"return": np.tile(np.arange(600.0), (2, 1))}}}
+    picture = life_curve(life)
+    assert len(picture.figure.axes[0].lines[0].get_xdata()) == 200 and "saved in full" in picture.caption
+    np.testing.assert_array_equal(picture.numbers["discovered/600/mean"], np.arange(600.0))
 
 
 def test_life_curve_of_a_quantity_that_some_arms_lack_shows_the_others(run):

@@ -20,6 +20,8 @@ from analysis.figure import (
     save_picture,
     shared_legend,
     style,
+    thin,
+    thinning_note,
 )
 
 
@@ -106,6 +108,15 @@ def test_a_band_lies_between_its_ends():
     box = axes[0, 0].collections[0].get_paths()[0].get_extents()
     assert (box.ymin, box.ymax) == (0.0, 4.0)
     np.testing.assert_array_equal(axes[0, 0].lines[0].get_ydata(), (low + high) / 2)
+
+
+def test_thinning_averages_equal_blocks_and_leaves_short_curves_alone(monkeypatch):
+    monkeypatch.setattr("analysis.figure.MAX_POINTS", 3)
+    np.testing.assert_array_equal(thin(np.array([1.0, 9.0, 4.0])), [1.0, 9.0, 4.0])
+    values = np.array([1.0, 3.0, 4.0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(thin(values), [2.0, 4.0, np.nan])
+    np.testing.assert_array_equal(thin(np.arange(7.0)), [1.0, 4.0, 6.0])
+    assert "more than 3 updates" in thinning_note([2, 4]) and thinning_note([3]) == thinning_note([]) == ""
 
 
 def test_crowded_horizons_keep_ticks_but_lose_labels():

@@ -44,6 +44,7 @@ def test_rows_and_arrays_equal_what_was_written(tmp_path, synthetic):
         (r["arm"], r["env"], r["setting"]["horizon"], r["iqm"], r["low"], r["high"]) for r in rows
     ]
     np.testing.assert_array_equal(run.rows[3].values, rows[3]["values"])
+    assert [row.num_excluded for row in run.rows[:2]] == [2, 0] and run.rows[0].num_nonfinite == 0
     for name, array in arrays.items():
         first, *rest = name.split("/")
         loaded = run.probe[rest[0]] if first == "probe" else run.lives[first][int(rest[0])][rest[1]]

@@ -79,12 +79,12 @@ def test_numbers_in_the_result_tables_are_those_of_the_evaluation(reported, synt
     run, rows = load_run(reported), outline(reported).rows
     arms = ("discovered", "a2c", "initial")
     tables = [row for row in rows if len(row) == 4 and re.fullmatch(r"N = \d+", row[0])]
-    envs = list(dict.fromkeys(row.env for row in run.rows))
-    cells = [(env, horizon) for env in envs for horizon in synthetic.HORIZONS]
+    envs, metrics = ("gridworld/small", "gridworld/mazes"), ("normalised_return", "return")
+    cells = [(env, metric, horizon) for env in envs for metric in metrics for horizon in synthetic.HORIZONS]
     assert len(tables) == len(cells)
-    for shown, (env, horizon) in zip(tables, cells, strict=True):
+    for shown, (env, metric, horizon) in zip(tables, cells, strict=True):
         for cell, arm in zip(shown[1:], arms, strict=True):
-            (row,) = (r for r in run.rows if (r.env, r.horizon, r.arm) == (env, horizon, arm))
+            (row,) = (r for r in run.rows if (r.env, r.metric, r.horizon, r.arm) == (env, metric, horizon, arm))
             scale = max(abs(row.iqm), abs(row.low), abs(row.high))
             ends = [number(value, scale=scale) for value in (row.iqm, row.low, row.high)]
             assert cell.replace("*", "") == f"{ends[0]} [{ends[1]}, {ends[2]}]"
@@ -117,8 +117,10 @@ def test_saved_numbers_are_statistics_of_what_the_run_holds(reported):
         expected = run.lives["a2c"][100]["update_norm_policy"].mean(0)
         np.testing.assert_allclose(numbers["a2c/100/update_norm_policy/mean"], expected, atol=1e-12)  # float64 rounding
     with np.load(reported / "figures/horizon_curve.npz") as numbers:
-        expected = [r.iqm for r in run.rows if (r.env, r.arm) == ("gridworld/small", "a2c")]
+        wanted = ("gridworld/small", "a2c", "normalised_return")
+        expected = [r.iqm for r in run.rows if (r.env, r.arm, r.metric) == wanted]
         np.testing.assert_array_equal(numbers["gridworld/small/normalised_return/a2c/iqm"], expected)
+        assert not any("/return/" in name for name in numbers)
         np.testing.assert_array_equal(numbers["trained"], [10.0, 50.0])
     with np.load(reported / "figures/learning_curve.npz") as numbers:
         np.testing.assert_array_equal(numbers["fitness"], run.metrics["fitness"])
@@ -226,7 +228,7 @@ def test_trained_horizons_come_from_the_configuration_or_the_rule(run_directory)
     ("argv", "line"),
     [
         (["/usr/bin/metarl", "discover", "--name", "a b"], "metarl discover --name 'a b'"),
-        (["/src/metarl/cli.py", "discover"], "python -m metarl.cli discover"),
+        (["/src/metarl/__main__.py", "discover"], "python -m metarl discover"),
         (["scripts/run.py", "--n", "3"], "python scripts/run.py --n 3"),
         ([], None),
     ],

@@ -8,6 +8,7 @@ from analysis.rules import Dynamicity
 from analysis.tables import (
     best_arm,
     dynamicity_table,
+    headline_rows,
     improvement_table,
     interval,
     number,
@@ -52,6 +53,10 @@ def test_the_best_arm_stands_apart_only_if_no_interval_reaches_it(rows):
     assert best_arm(fifty | {"x": row("x", 50, 0.6, 0.1, 0.75)}) == ("discovered", False)
     assert best_arm({"discovered": fifty["discovered"]}) == ("discovered", False)
     assert best_arm({"a2c": row("a2c", 1, np.nan, np.nan, np.nan)}) == (None, False)
+    assert best_arm({"a2c": row("a2c", 1, 0.0, 0.0, 0.0), "initial": row("initial", 1, 0.0, -1.0, 0.0)}) == (
+        None,
+        False,
+    )
 
 
 def test_the_least_regret_is_best():
@@ -65,6 +70,21 @@ def test_the_result_table_is_ordered_by_horizon_and_marks_the_best(rows):
     assert "<strong>0.800</strong>*" in html and "<strong>0.350</strong> " in html
     assert html.index("discovered rule") < html.index("A2C") < html.index("initial rule")
     assert "over 1 to 2 values" in html and "–" in html  # the initial rule was not evaluated at 50
+
+
+def test_what_was_left_out_or_replaced_is_said(rows):
+    assert "left out" not in result_table(rows) and "non-finite" not in result_table(rows)
+    html = result_table([rows[0]._replace(num_excluded=3, num_nonfinite=1), rows[1]._replace(num_excluded=3)])
+    assert "3 tasks are left out" in html and "1 non-finite returns" in html
+
+
+def test_normalised_returns_are_the_headline_where_there_are_any(rows):
+    plain = [row._replace(metric="return") for row in rows]
+    elsewhere = plain[0]._replace(env="f")
+    assert [(r.env, r.metric) for r in headline_rows([*plain, rows[0], elsewhere])] == [
+        ("e", "normalised_return"),
+        ("f", "return"),
+    ]
 
 
 def test_improvement_counts_wins_on_the_same_task(rows):

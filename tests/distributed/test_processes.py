@@ -27,12 +27,12 @@ TIMEOUT = 240
 def sample_task(key):
     key_lifetime, key_target = jax.random.split(key)
     lifetime = jax.random.randint(key_lifetime, (), 1, 20)
-    return {"lifetime": lifetime, "target": jax.random.normal(key_target, (8,))}
+    return {"lifetime": lifetime, "target": jax.random.uniform(key_target, (8,))}
 
 
 def evaluate(params, task, key, bound):
     def update(step, point):
-        inputs = jax.random.normal(jax.random.fold_in(key, step), (4,))
+        inputs = jax.random.uniform(jax.random.fold_in(key, step), (4,))
         return jnp.where(step < task["lifetime"], 0.9 * point + jnp.tanh(inputs @ params["w"] + params["b"]), point)
 
     point = jax.lax.fori_loop(0, jnp.minimum(bound, 20), update, jnp.zeros(8))

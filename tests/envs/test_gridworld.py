@@ -44,7 +44,7 @@ def start(level, position=0, exists=(True, True, False), time=0):
 
 
 def play(level, state, script):
-    """Returns [(position, exists, reward, terminated)] of a script of (action, termination uniform, respawn uniforms)."""
+    """Returns [(position, exists, reward, terminated)] of a script of (action, uniform for the end, for respawns)."""
     trace = []
     for action, termination, respawns in script:
         uniforms = jnp.array([termination, *respawns], jnp.float32)

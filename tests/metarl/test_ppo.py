@@ -164,7 +164,7 @@ def test_numbers_out_of_range_are_refused(settings):
 @pytest.mark.learning
 @pytest.mark.parametrize("name", PROBES)
 def test_ppo_solves_the_probe(name, key):
-    """Values within 0.1 (or 2 %) of the truth everywhere, and 95 % of the best return."""
+    """Values within 0.1 plus 2 % of the truth everywhere; where actions matter, 95 % of the best return."""
     family, discount = make_family(f"probe/{name}"), 0.9
     task, space = family.sample(key), family.env.action_space()
     objective = ppo(space, discount=discount)
@@ -180,10 +180,8 @@ def test_ppo_solves_the_probe(name, key):
         return jax.lax.scan(update, agent.init(key, task.params), jnp.arange(250))
 
     state, info = live(key)
-    seen = jnp.array([[-1.0], [1.0]]) if name != "constant_reward" else jnp.array([[1.0]])
-    if name in ("action_reward", "endless_reward"):
-        seen = jnp.array([[1.0]])
-    value = network.apply(state.params, seen)["value"][..., 0]
-    np.testing.assert_allclose(value, PROBES[name].value(seen, discount), rtol=0.02, atol=0.1)
-    best = family.optimal_return(task.params)
-    assert info["return"][-50:].mean() > 0.95 * best - 0.1
+    values = PROBES[name].values(discount)
+    learned = network.apply(state.params, jnp.array([[seen] for seen in values]))["value"][..., 0]
+    np.testing.assert_allclose(learned, np.array(list(values.values())), rtol=0.02, atol=0.1)
+    if name.startswith("action"):
+        assert info["return"][-50:].mean() > 0.95 * family.optimal_return(task.params)

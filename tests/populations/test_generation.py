@@ -1,6 +1,7 @@
 """The generation step: common random numbers, bucketing, microbatches, averaging, and refused sizes."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ PARAMS = jnp.zeros(3)
 def sample_task(key):
     key_lifetime, key_target = jax.random.split(key)
     lifetime = jax.random.randint(key_lifetime, (), 1, MAX_LIFETIME + 1)
-    return {"lifetime": lifetime, "target": jax.random.normal(key_target, (3,))}
+    return {"lifetime": lifetime, "target": jax.random.uniform(key_target, (3,))}
 
 
 def lifetime_of(task):
@@ -28,7 +29,7 @@ def evaluate(params, task, key, bound):
     """Returns the fitness of a point that drifts towards its parameters for a lifetime, masked beyond it."""
 
     def update(step, point):
-        moved = point + 0.1 * (params - point) + 0.01 * jax.random.normal(jax.random.fold_in(key, step), (3,))
+        moved = point + 0.1 * (params - point) + 0.01 * jax.random.uniform(jax.random.fold_in(key, step), (3,))
         return jnp.where(step < task["lifetime"], moved, point)
 
     num_steps = jnp.minimum(bound, MAX_LIFETIME)
@@ -38,6 +39,13 @@ def evaluate(params, task, key, bound):
 
 def select(tree, index):
     return jax.tree.map(lambda x: x[index], tree)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def trials_of(key, num_pairs, tasks_per_pair):
+    """Returns the trials that a generation with this key must have drawn."""
+    _, key_trials = jax.random.split(key)
+    return draw_trials(key_trials, sample_task, num_pairs, tasks_per_pair, cost=lifetime_of, shares_keys=True)
 
 
 def run(generation, strategy, key):
@@ -79,14 +87,14 @@ def test_fitness_is_the_average_over_the_tasks_of_the_pair(key, tasks_per_pair):
     state = strategy.init(key, PARAMS)
     generation = make_generation(strategy, evaluate, sample_task, cost=lifetime_of, tasks_per_pair=tasks_per_pair)
     _, result = jax.jit(generation)(key, state)
-    key_ask, key_trials = jax.random.split(key)
-    population = strategy.ask(key_ask, state)
-    trials = draw_trials(key_trials, sample_task, 4, tasks_per_pair, cost=lifetime_of, shares_keys=True)
+    population = jax.jit(strategy.ask)(jax.random.split(key)[0], state)
+    trials = trials_of(key, 4, tasks_per_pair)
+    expand, live = jax.jit(strategy.expand), jax.jit(evaluate)
     for member in range(8):
-        params = strategy.expand(state, select(population, member))
+        params = expand(state, select(population, member))
         own = select((trials.task, trials.key), trials.pair == member % 4)
-        lives = [evaluate(params, *select(own, r), UNBOUNDED)[0] for r in range(tasks_per_pair)]
-        np.testing.assert_allclose(result.fitness[member], np.mean(lives), rtol=1e-5)  # eager against compiled
+        lives = [live(params, *select(own, r), UNBOUNDED)[0] for r in range(tasks_per_pair)]
+        np.testing.assert_allclose(result.fitness[member], np.mean(lives), rtol=1e-5)  # alone against in a batch
 
 
 def identical_candidates(population_size):
@@ -126,8 +134,7 @@ def test_results_are_in_member_order(key):
 
     generation = make_generation(strategy, report, sample_task, microbatch=2, cost=lifetime_of, tasks_per_pair=2)
     _, result = run(generation, strategy, key)
-    _, key_trials = jax.random.split(key)
-    trials = draw_trials(key_trials, sample_task, 6, 2, cost=lifetime_of, shares_keys=True)
+    trials = trials_of(key, 6, 2)
     expected = np.asarray(trials.cost, np.float32).reshape(6, 2).mean(axis=1)
     np.testing.assert_array_equal(result.fitness, np.concatenate([expected, -expected]))
 

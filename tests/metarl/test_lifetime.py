@@ -1,0 +1,136 @@
+"""A life: exactly N updates, whatever the bound; the same for equal keys; nothing learned from a rule that says nothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from envs.registry import make_family
+from metarl.experiments.build import build_agent
+from metarl.experiments.config import AgentConfig
+from metarl.lifetime.agent import make_agent
+from metarl.lifetime.lifetime import make_lifetime
+from metarl.lifetime.optimiser import make_optimiser
+from metarl.networks.tabular import tabular
+from metarl.objectives.a2c import a2c
+from metarl.objectives.lpg import lpg
+from metarl.objectives.ppo import ppo
+from metarl.progress import Progress
+
+CONFIG = AgentConfig(num_envs=2, unroll_length=5)
+FAMILY = make_family("gridworld/debug", lifetime=(2, 6))
+SPACE = FAMILY.env.action_space()
+
+
+@pytest.fixture(scope="module")
+def rule():
+    return lpg(SPACE, temporal=True, hidden_size=4)
+
+
+@pytest.fixture(scope="module")
+def task():
+    return FAMILY.sample(jax.random.key(3))._replace(lifetime=jnp.int32(3))
+
+
+@pytest.fixture(scope="module")
+def agent(rule, task):
+    return build_agent(CONFIG, FAMILY, rule, task.params)
+
+
+@pytest.fixture(scope="module")
+def life(agent):
+    return jax.jit(make_lifetime(FAMILY, agent, num_envs=2, records_curve=True))
+
+
+def test_exactly_as_many_updates_are_kept_as_the_life_is_long(agent, life, rule, task, key):
+    meta_params = rule.init(jax.random.key(1))
+    result = life(meta_params, task, key, jnp.int32(6))
+    key_init, key_updates, _ = jax.random.split(key, 3)
+    state = agent.init(key_init, task.params)
+    for n in range(3):
+        progress = Progress(jnp.int32(n), jnp.int32(3))
+        state, _ = jax.jit(agent.update)(meta_params, state, task.params, progress, jax.random.fold_in(key_updates, n))
+    for expected, found in zip(jax.tree.leaves(state), jax.tree.leaves(result.agent), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)  # fused differently inside the loop
+
+
+def test_any_sufficient_bound_gives_the_same_life(life, rule, task, key):
+    meta_params = rule.init(jax.random.key(1))
+    short, long = (life(meta_params, task, key, jnp.int32(bound)) for bound in (3, 1000))
+    for left, right in zip(jax.tree.leaves(short), jax.tree.leaves(long), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_curve_ends_with_the_life(life, rule, task, key):
+    for name, values in life(rule.init(jax.random.key(1)), task, key, jnp.int32(6)).curve.items():
+        assert values.shape == (6,), name
+        assert np.isfinite(values[:3]).all() and np.isnan(values[3:]).all(), name
+
+
+def test_a_rule_of_zeros_leaves_the_policy_as_it_was_born(agent, life, rule, task, key):
+    zeros = jax.tree.map(jnp.zeros_like, rule.init(key))
+    result = life(zeros, task, key, jnp.int32(6))
+    born = agent.init(jax.random.split(key, 3)[0], task.params)
+    np.testing.assert_array_equal(result.agent.params["policy"]["table"], born.params["policy"]["table"])
+
+
+def test_lives_in_a_batch_are_the_lives_alone(life, agent, rule, key):
+    tasks = jax.vmap(FAMILY.sample)(jax.random.split(jax.random.key(5), 3))
+    keys = jax.random.split(key, 3)
+    meta_params = rule.init(jax.random.key(1))
+    batch = jax.jit(jax.vmap(make_lifetime(FAMILY, agent, num_envs=2), (None, 0, 0, None)))
+    together = batch(meta_params, tasks, keys, jnp.int32(6)).fitness
+    alone = [life(meta_params, jax.tree.map(lambda x, i=i: x[i], tasks), keys[i], jnp.int32(6)).fitness for i in range(3)]
+    np.testing.assert_allclose(together, jnp.stack(alone), atol=1e-5)  # batched products sum in another order
+
+
+@pytest.mark.parametrize("factory", [a2c, ppo])
+def test_closed_form_rules_live_too(factory, task, key):
+    objective = factory(SPACE)
+    agent = build_agent(CONFIG, FAMILY, objective, task.params)
+    result = jax.jit(make_lifetime(FAMILY, agent, num_envs=2, records_curve=True))((), task, key, jnp.int32(6))
+    assert np.isfinite(result.fitness) and np.isfinite(result.curve["policy_entropy"][:3]).all()
+
+
+def test_minibatches_cover_every_transition_once_per_epoch(task, key):
+    """With plain gradient descent, a loss linear in the outputs and no clipping, one epoch of minibatches moves like one full step."""
+    objective = a2c(SPACE, entropy_coefficient=0.0)
+    linear = objective._replace(
+        targets=lambda meta, rollout, progress: rollout.reward,
+        loss=lambda meta, outputs, rollout, targets, progress: (jnp.mean(outputs["value"][..., 0]), {}),
+    )
+    network = tabular(FAMILY.env.num_states, objective.heads(SPACE))
+    moved = []
+    for num_minibatches in (1, 5):
+        optimiser = make_optimiser("sgd", policy_learning_rate=1.0, value_learning_rate=1.0, max_grad_norm=1e9)
+        agent = make_agent(
+            FAMILY.env, linear, network, optimiser, action_space=SPACE, num_envs=2, unroll_length=5,
+            num_minibatches=num_minibatches,
+        )  # fmt: skip
+        state = agent.init(key, task.params)
+        after, _ = agent.update((), state, task.params, Progress(jnp.int32(0), jnp.int32(3)), key)
+        moved.append((after.params["value"]["table"] - state.params["value"]["table"]) / num_minibatches)
+    np.testing.assert_allclose(moved[0], moved[1], atol=1e-6)
+
+
+def test_minibatches_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="3 minibatches do not divide a rollout of 5 x 2"):
+        make_agent(
+            FAMILY.env, a2c(SPACE), tabular(3, {"policy": 5}), optax.sgd(1.0), action_space=SPACE, num_envs=2, unroll_length=5,
+            num_minibatches=3,
+        )  # fmt: skip
+
+
+def test_policy_and_value_gradients_are_clipped_apart():
+    optimiser = make_optimiser("sgd", policy_learning_rate=2.0, value_learning_rate=3.0, max_grad_norm=0.5)
+    params = {"policy": jnp.zeros(2), "value": jnp.zeros(2)}
+    gradients = {"policy": jnp.array([3.0, 4.0]), "value": jnp.array([0.1, 0.0])}
+    updates, _ = optimiser.update(gradients, optimiser.init(params), params)
+    np.testing.assert_allclose(updates["policy"], [-0.6, -0.8], rtol=1e-5)
+    np.testing.assert_allclose(updates["value"], [-0.3, 0.0], rtol=1e-5)
+
+
+def test_an_unknown_optimiser_is_refused():
+    with pytest.raises(ValueError, match="'lion' is unknown; choose one of sgd, adam"):
+        make_optimiser("lion", policy_learning_rate=1.0, value_learning_rate=1.0, max_grad_norm=1.0)
