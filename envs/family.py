@@ -71,4 +71,4 @@ def log_uniform(quantile: Float[Array, "*batch"], low: float, high: float) -> Fl
 
 def log_uniform_int(quantile: Float[Array, "*batch"], low: int, high: int) -> Int[Array, "*batch"]:
     """Returns round(exp(U(ln low, ln high))) at the given quantile, as int32."""
-    return jnp.round(log_uniform(quantile, low, high)).astype(jnp.int32)
+    return jnp.round(log_uniform(quantile, float(low), float(high))).astype(jnp.int32)

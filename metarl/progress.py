@@ -68,7 +68,7 @@ def features(progress: Progress, encoding: str, law: tuple[int, int] = REFERENCE
     return jnp.stack(ENCODINGS[encoding](progress, law))
 
 
-def log_uniform_moments(low: float, high: float) -> tuple[float, float]:
+def log_uniform_moments(low: int | float, high: int | float) -> tuple[float, float]:
     """Returns mean and standard deviation of ln N for N ~ logU(low, high); the deviation is 1 where low == high."""
     if low == high:
         return math.log(low), 1.0

@@ -145,5 +145,5 @@ def _as_input(observation: Any, shape: tuple[int, ...], input_shape: tuple[int, 
     observation = jnp.asarray(observation)
     num_batch_axes = observation.ndim - len(shape)
     if num_batch_axes < 0 or observation.shape[num_batch_axes:] != shape:
-        raise ValueError(f"an observation has shape {observation.shape}; this network reads [*batch, *{shape}]")
+        raise ValueError(f"an observation has shape {observation.shape}; its last axes must be {shape}")
     return observation.reshape(*observation.shape[:num_batch_axes], *input_shape).astype(jnp.float32)

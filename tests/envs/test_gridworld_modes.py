@@ -175,7 +175,7 @@ def test_mixtures_draw_each_of_their_modes_equally_often(mixture):
 
 def test_a_level_of_a_mixture_is_a_level_of_one_of_its_modes_with_room_for_the_others():
     placement = jax.random.uniform(jax.random.key(2), (81,))
-    level = gridworld_family("longer").decode(placement).params
+    level = jax.jit(gridworld_family("longer").decode)(placement).params
     mixed = jax.jit(gridworld_family("tabular").decode)(
         jnp.concatenate([jnp.array([0.7]), placement, jnp.zeros((88,))])
     ).params

@@ -223,5 +223,5 @@ def test_a_head_called_torso_cannot_stand_beside_a_shared_one():
 
 def test_an_observation_of_another_shape_is_refused(key):
     network = mlp((4,), HEADS, hidden=())
-    with pytest.raises(ValueError, match="reads"):
+    with pytest.raises(ValueError, match="last axes must be"):
         network.apply(init(network, key), jnp.zeros((3, 5)))

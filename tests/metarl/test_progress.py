@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from metarl.progress import (
-    CENTRE_LOG_LIFETIME,
     ENCODINGS,
-    SCALE_LOG_LIFETIME,
+    REFERENCE_LAW,
     Progress,
     features,
     log_uniform_moments,
@@ -30,7 +29,7 @@ def progress(step: int, lifetime: int) -> Progress:
         ("none", []),
         ("paper", [30 / 120, math.log(120)]),
         ("raw", [30.0, 120.0]),
-        ("centred", [2 * 30 / 120 - 1, (math.log(120) - 3.91) / 0.93]),
+        ("centred", [2 * 30 / 120 - 1, (math.log(120) - math.log(2500) / 2) / (math.log(25) / math.sqrt(12))]),
         ("remaining", [90.0]),
         ("fraction", [30 / 120]),
     ],
@@ -68,8 +67,13 @@ def test_centred_features_have_mean_zero_and_scale_one_under_the_reference_law()
 
 
 def test_the_reference_moments_are_those_of_their_law():
-    mean, deviation = log_uniform_moments(10.0, 250.0)
-    assert (round(mean, 2), round(deviation, 2)) == (CENTRE_LOG_LIFETIME, SCALE_LOG_LIFETIME)
+    mean, deviation = log_uniform_moments(*REFERENCE_LAW)
+    assert (round(mean, 2), round(deviation, 2)) == (3.91, 0.93)
+
+
+def test_a_fixed_lifetime_is_centred_at_zero():
+    assert log_uniform_moments(20, 20) == (math.log(20), 1.0)
+    np.testing.assert_allclose(features(progress(10, 20), "centred", (20, 20)), [0.0, 0.0], atol=1e-6)
 
 
 def test_log_uniform_moments_match_quadrature():

@@ -237,12 +237,12 @@ def test_a_disk_too_full_even_for_the_status_still_tells_the_reason(opened, tiny
 
 
 def test_metrics_that_do_not_fit_are_named_and_earlier_rows_stay(opened, tiny, limit_file_size):
-    directory = opened()
-    run(tiny.make_tiny(), directory, num_steps=12, **OPTIONS)
+    directory, options = opened(), OPTIONS | {"checkpoint_every": 200}
+    run(tiny.make_tiny(), directory, num_steps=200, **options)
     before = directory.metrics_file.read_bytes()
-    limit_file_size(len(before) + 100)  # more than any other file here has
+    limit_file_size(len(before) + 100)  # far more than any other file here has
     with pytest.raises(UserError, match="cannot write .*metrics.jsonl: File too large"):
-        run(tiny.make_tiny(), directory, num_steps=24, **OPTIONS)
+        run(tiny.make_tiny(), directory, num_steps=400, **options)
     assert directory.metrics_file.read_bytes() == before
     assert directory.status().startswith("failed: cannot write")
 
