@@ -154,7 +154,7 @@ class GridWorld(UniformNoiseEnvironment):
             {
                 "time": spaces.Discrete(jnp.iinfo(jnp.int32).max),
                 "position": spaces.Discrete(self.num_cells),
-                "exists": spaces.Box(0, 1, (self.num_slots,), bool),
+                "exists": spaces.Box(False, True, (self.num_slots,), bool),
             }
         )
 

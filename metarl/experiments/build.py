@@ -8,7 +8,6 @@ from metarl.lifetime.optimiser import make_optimiser
 from metarl.networks.network import make_network
 from metarl.objectives.base import Objective
 from metarl.objectives.lpg import lpg
-from metarl.progress import REFERENCE_LAW
 from populations import fitness
 from populations.openai_es import openai_es
 from populations.strategy import Strategy
@@ -26,14 +25,14 @@ def build_family(config: FamilyConfig) -> TaskFamily:
     return make_family(config.env, lifetime=config.lifetime)
 
 
-def build_lpg(config: LPGConfig, action_space, lifetime_law: tuple[int, int] | None) -> Objective:
-    """Returns the LPG objective for this action space; None as the law of lifetimes stands for logU(10, 250)."""
+def build_lpg(config: LPGConfig, action_space) -> Objective:
+    """Returns the LPG objective for this action space."""
     return lpg(
         action_space,
         temporal=config.temporal,
         encoding=config.encoding if config.temporal else None,
         hidden_size=config.hidden_size,
-        lifetime_law=lifetime_law or REFERENCE_LAW,
+        lifetime_law=config.lifetime_law,
         num_predictions=config.num_predictions,
         prediction_coefficient=config.prediction_coefficient,
     )

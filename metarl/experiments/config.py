@@ -33,6 +33,8 @@ class LPGConfig:
     """Whether the rule sees how far through its life the agent is."""
     encoding: Literal["paper", "centred", "raw", "remaining", "fraction"] = "paper"
     """How it sees it. paper: n/N and ln N; centred: the same, shifted and scaled; raw: n and N; remaining: N - n; fraction: n/N. Ignored by rules without time."""
+    lifetime_law: tuple[int, int] = (10, 250)
+    """Bounds, in updates, of the log-uniform law by which centred standardises ln N. One that is wider than the trained lifetimes extrapolates better."""
     hidden_size: int = 32
     """Units of the GRU."""
     num_predictions: int = 8
@@ -41,6 +43,8 @@ class LPGConfig:
     """Weight of the prediction's loss beside the policy's."""
 
     def __post_init__(self):
+        low, high = self.lifetime_law
+        _require(1 <= low <= high, f"objective.lifetime_law is {low} {high}; it must satisfy 1 <= low <= high")
         _require(self.hidden_size >= 1, f"objective.hidden_size is {self.hidden_size}; it must be at least 1")
         _require(self.num_predictions >= 2, f"objective.num_predictions is {self.num_predictions}; it must be at least 2")
 

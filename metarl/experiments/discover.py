@@ -51,7 +51,7 @@ def make_discovery(config: DiscoverConfig, *, mesh: Any = None) -> Discovery:
     """
     family = build_family(config.family)
     env_params = jax.eval_shape(family.sample, jax.random.key(0)).params
-    objective = build_lpg(config.objective, family.env.action_space(env_params), config.family.lifetime)
+    objective = build_lpg(config.objective, family.env.action_space(env_params))
     agent = build_agent(config.agent, family, objective, env_params)
     lifetime = make_lifetime(family, agent, num_envs=config.agent.num_envs)
     initial = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(objective.init, jax.random.key(0)))

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from metarl.experiments.base import Experiment
 
-RESERVED = ("step", "wall_s", "env_steps_total", "nonfinite")
+RESERVED = ("step", "wall_s", "cpu_s", "env_steps_total", "nonfinite")
 """What the loop itself puts into a row of metrics, so no metric may be called so."""
 
 

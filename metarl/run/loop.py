@@ -111,7 +111,7 @@ class _Session:
         self.directory.set_status("running")
         record_session(self.directory, step=self.step)
         self.display.start(self.step)
-        self.started = time.monotonic()
+        self.started, self.started_cpu = time.monotonic(), time.process_time()
         with self._metrics() as metrics, Interrupts(lambda: _try_status(self.directory, "interrupted")) as interrupts:
             while self.step < self.num_steps:
                 until_checkpoint = checkpoint_every - self.step % checkpoint_every
@@ -149,12 +149,16 @@ class _Session:
 
     def _record(self, metrics: MetricsWriter | None, values: dict, count: int, seconds: float) -> None:
         """Writes a row for each step up to the first in which nothing was finite; such a step ends the run."""
-        wall_s, rows, is_lost = round(time.monotonic() - self.started, 3), [], False
+        rows, is_lost = [], False
+        spent = {
+            "wall_s": round(time.monotonic() - self.started, 3),
+            "cpu_s": round(time.process_time() - self.started_cpu, 3),
+        }
         while len(rows) < count and not is_lost:
             row = {name: value[len(rows)].item() for name, value in values.items()}
             self.step += 1
             self.notes["env_steps_total"] += row.get("env_steps", 0)
-            rows.append({"step": self.step, "wall_s": wall_s, "env_steps_total": self.notes["env_steps_total"], **row})
+            rows.append({"step": self.step, **spent, "env_steps_total": self.notes["env_steps_total"], **row})
             is_lost = row.get("num_evaluated", 0) > 0 and row.get("num_nonfinite") == row["num_evaluated"]
         if metrics is not None:
             metrics.append(rows)

@@ -1,5 +1,7 @@
 """Unrolls that keep their episodes, what they record, and evaluation of first episodes only."""
 
+from functools import partial
+
 import gymnax
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,6 @@ import numpy as np
 import pytest
 
 from envs.gridworld import GridWorld
-from envs.gridworld_levels import gridworld_family
 from envs.rollout import Policy, evaluate, reset, unroll
 
 RIGHT, STAY = 3, 4
@@ -16,7 +17,7 @@ NUM_ENVS = 3
 
 
 def corridor(**changes):
-    """Three cells in a row, an object worth 1 at the far end: two steps to the right end the episode, five steps cut it."""
+    """Three cells, an object worth 1 in the third: two steps to the right end the episode, and five steps cut it."""
     level = ENV.default_params.replace(
         walls=jnp.arange(9) >= 3, cells=jnp.array([2], jnp.int32), max_steps_in_episode=jnp.int32(5)
     )
@@ -31,55 +32,64 @@ def always(action):
     return Policy(draw_noise, lambda observation, noise: jnp.full(noise.shape, action, jnp.int32))
 
 
+RIGHTWARD, RESTING = always(RIGHT), always(STAY)
 RANDOM = Policy(draw_noise, lambda observation, noise: jnp.floor(5.0 * noise).astype(jnp.int32))
 
 
-def run(level, policy, num_steps, key, **options):
+@partial(jax.jit, static_argnums=(1, 2), static_argnames="keeps_final")
+def run(level, policy, num_steps, key, keeps_final=False):
     key_reset, key_unroll = jax.random.split(key)
     workers = reset(ENV, level, key_reset, NUM_ENVS)
-    return unroll(ENV, level, policy, workers, key_unroll, num_steps=num_steps, **options)
+    return unroll(ENV, level, policy, workers, key_unroll, num_steps=num_steps, keeps_final=keeps_final)
+
+
+@partial(jax.jit, static_argnums=1)
+def earn(level, num_steps, key):
+    return evaluate(ENV, level, RIGHTWARD, key, num_envs=4, num_steps=num_steps)
 
 
 def test_an_unroll_records_the_transitions_of_every_worker(key):
-    workers, trajectory = run(corridor(), always(RIGHT), 5, key)
-    np.testing.assert_array_equal(trajectory.reward, np.tile([[0], [1], [0], [1], [0]], 3))
+    workers, trajectory = run(corridor(), RIGHTWARD, 9, key)
+    odd_steps = np.arange(9) % 2 == 1
+    np.testing.assert_array_equal(trajectory.reward, np.tile(odd_steps[:, None], 3))
     np.testing.assert_array_equal(trajectory.terminated, trajectory.reward == 1.0)
     assert not trajectory.truncated.any()
-    np.testing.assert_array_equal(trajectory.observation.index % 9, np.tile([[0], [1], [0], [1], [0]], 3))
+    np.testing.assert_array_equal(trajectory.observation.index % 9, np.tile(odd_steps[:, None], 3))
     assert (trajectory.action == RIGHT).all() and trajectory.final_observation is None
     assert (workers.state.position == 1).all() and (workers.state.time == 1).all()
 
 
 def test_episodes_carry_on_from_one_unroll_to_the_next(key):
     level = corridor()
-    step = jax.jit(lambda workers, key: unroll(ENV, level, always(RIGHT), workers, key, num_steps=3))
+    step = jax.jit(lambda workers, key: unroll(ENV, level, RIGHTWARD, workers, key, num_steps=3))
     workers, pieces = reset(ENV, level, key, NUM_ENVS), []
     for i in range(3):
         workers, trajectory = step(workers, jax.random.fold_in(key, i))
         pieces.append(trajectory)
     pieced = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *pieces)
-    _, whole = run(level, always(RIGHT), 9, key)  # nothing is random here: the keys make no difference
+    _, whole = run(level, RIGHTWARD, 9, key)  # nothing is random here: the keys make no difference
     jax.tree.map(np.testing.assert_array_equal, pieced, whole)
     assert step._cache_size() == 1
 
 
 def test_returns_are_of_the_running_and_of_the_last_finished_episode(key):
-    # Collected at 2 and, because it comes back and nothing ends here, at 4; the cap falls at 5.
+    # Collected in steps 2, 4, 6 and 8, because it comes back and nothing ends here but the cap.
     level = corridor(terminate_probabilities=jnp.zeros((1,)), respawn_probabilities=jnp.ones((1,)))
-    first, _ = run(level, always(RIGHT), 4, key)
-    assert (first.running_return == 2.0).all() and (first.last_return == 0.0).all()
-    later, trajectory = run(level, always(RIGHT), 7, key)
-    np.testing.assert_array_equal(trajectory.truncated[:, 0], np.arange(7) == 4)
-    assert (later.running_return == 1.0).all() and (later.last_return == 2.0).all()
+    uncut, _ = run(level.replace(max_steps_in_episode=jnp.int32(10)), RIGHTWARD, 9, key)
+    assert (uncut.running_return == 4.0).all() and (uncut.last_return == 0.0).all()
+    cut, trajectory = run(level, RIGHTWARD, 9, key)
+    np.testing.assert_array_equal(trajectory.truncated[:, 0], np.arange(9) == 4)
+    assert (cut.running_return == 2.0).all() and (cut.last_return == 2.0).all()
 
 
 def test_a_step_that_ends_the_episode_at_its_cap_is_terminated_and_not_truncated(key):
     level = corridor(max_steps_in_episode=jnp.int32(2))
-    _, ended = run(level, always(RIGHT), 4, key)
-    np.testing.assert_array_equal(ended.terminated[:, 0], [False, True, False, True])
+    odd_steps = np.arange(9) % 2 == 1
+    _, ended = run(level, RIGHTWARD, 9, key)
+    np.testing.assert_array_equal(ended.terminated[:, 0], odd_steps)
     assert not ended.truncated.any()
-    _, cut = run(level, always(STAY), 4, key)
-    np.testing.assert_array_equal(cut.truncated[:, 0], [False, True, False, True])
+    _, cut = run(level, RESTING, 9, key)
+    np.testing.assert_array_equal(cut.truncated[:, 0], odd_steps)
     assert not cut.terminated.any()
 
 
@@ -99,9 +109,9 @@ def test_final_observations_are_the_true_successors(key):
 
 def test_an_unroll_does_what_gymnax_steps_do(key):
     level = corridor()  # collecting ends the episode for sure and nothing comes back: no step is random
-    _, trajectory = run(level, RANDOM, 30, key, keeps_final=True)
+    _, trajectory = run(level, RANDOM, 40, key, keeps_final=True)
     observation, state = ENV.reset(key, level)
-    for t in range(30):
+    for t in range(40):
         expected = jax.tree.map(lambda leaf, t=t: leaf[t, 0], trajectory)
         jax.tree.map(np.testing.assert_array_equal, observation, expected.observation)
         observation, state, reward, terminated, truncated, info = ENV.step(key, state, expected.action, level)
@@ -116,13 +126,13 @@ def test_an_unroll_does_what_gymnax_steps_do(key):
 
 def test_evaluation_counts_the_first_episode_only(key):
     level = corridor()
-    assert (evaluate(ENV, level, always(RIGHT), key, num_envs=4, num_steps=9) == 1.0).all()
+    assert (earn(level, 20, key) == 1.0).all()
     endless = corridor(
         terminate_probabilities=jnp.zeros((1,)),
         respawn_probabilities=jnp.ones((1,)),
         max_steps_in_episode=jnp.int32(6),
     )
-    assert (evaluate(ENV, endless, always(RIGHT), key, num_envs=4, num_steps=20) == 3.0).all()
+    assert (earn(endless, 20, key) == 3.0).all()
 
 
 def test_an_unfinished_episode_counts_what_it_has_collected(key):
@@ -131,26 +141,17 @@ def test_an_unfinished_episode_counts_what_it_has_collected(key):
         respawn_probabilities=jnp.ones((1,)),
         max_steps_in_episode=jnp.int32(100),
     )
-    assert (evaluate(ENV, endless, always(RIGHT), key, num_envs=4, num_steps=5) == 2.0).all()
+    assert (earn(endless, 20, key) == 10.0).all()
 
 
 def test_the_same_key_gives_the_same_unroll_and_another_does_not(key):
-    family = gridworld_family("debug")
-    level = jax.jit(family.sample)(jax.random.key(1)).params
-
-    @jax.jit
-    def play(key):
-        key_reset, key_unroll = jax.random.split(key)
-        workers = reset(family.env, level, key_reset, 8)
-        return unroll(family.env, level, RANDOM, workers, key_unroll, num_steps=10)
-
-    once, again, other = play(key), play(key), play(jax.random.key(1))
+    once, again, other = (run(corridor(), RANDOM, 40, k, keeps_final=True) for k in (key, key, jax.random.key(1)))
     jax.tree.map(np.testing.assert_array_equal, once, again)
     assert (once[1].action != other[1].action).any()
 
 
 def test_workers_differ_from_each_other(key):
-    _, trajectory = run(corridor(), RANDOM, 20, key)
+    _, trajectory = run(corridor(), RANDOM, 40, key, keeps_final=True)
     assert (trajectory.action[:, 0] != trajectory.action[:, 1]).any()
 
 

@@ -112,7 +112,7 @@ def test_a_step_may_return_weak_types_without_compiling_again():
         (lambda s: (s._replace(copy=()), {}), "structure of the state"),
         (lambda s: (s, {"x": s.total}), r"metric 'x' is float32\[16\]"),
         (lambda s: (s, {"x": s.step > 0}), r"metric 'x' is bool"),
-        (lambda s: (s, {"wall_s": s.step}), "not called step, wall_s, env_steps_total, nonfinite"),
+        (lambda s: (s, {"wall_s": s.step}), "not called step, wall_s, cpu_s, env_steps_total, nonfinite"),
     ],
 )
 def test_a_step_that_breaks_the_contract_is_told_where(broken, message):

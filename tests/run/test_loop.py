@@ -42,7 +42,7 @@ def steps(directory):
 
 
 def without_clock(directory):
-    return [{k: v for k, v in row.items() if k != "wall_s"} for row in read_metrics(directory.metrics_file)]
+    return [{k: v for k, v in row.items() if k not in ("wall_s", "cpu_s")} for row in read_metrics(directory.metrics_file)]
 
 
 def contents(path):
@@ -60,7 +60,7 @@ def test_a_run_is_init_followed_by_steps(opened, tiny):
     rows = read_metrics(directory.metrics_file)
     assert [row["fitness"] for row in rows] == fitness
     assert [row["env_steps_total"] for row in rows] == [1000 * n for n in range(1, 9)]
-    assert list(rows[0])[:3] == ["step", "wall_s", "env_steps_total"]
+    assert list(rows[0])[:4] == ["step", "wall_s", "cpu_s", "env_steps_total"]
     assert directory.status() == "done"
 
 

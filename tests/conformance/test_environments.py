@@ -1,0 +1,183 @@
+"""What every environment of ours must do. A new one is one more line of `WORLDS`."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnax.environments.environment import Environment
+
+from envs.gridworld_dense import DenseGridWorld
+from envs.gridworld_levels import gridworld_family
+from envs.probes import PROBES
+from envs.uniform_noise import UniformNoiseEnvironment
+
+NUM_STEPS = 24
+CAP = 7
+
+
+def sampled_levels(mode):
+    """Returns three levels of a grid-world mode."""
+    return [jax.jit(gridworld_family(mode).sample)(jax.random.key(i)).params for i in range(3)]
+
+
+WORLDS = {  # name: () -> (environment, three worlds it can be)
+    "gridworld": lambda: (gridworld_family("debug").env, sampled_levels("debug")),
+    "gridworld dense": lambda: (DenseGridWorld(4, 2, 2), sampled_levels("debug")),
+    "gridworld random": lambda: (gridworld_family("rand_small").env, sampled_levels("rand_small")),
+    **{
+        f"probe {name}": lambda probe=probe: (probe.environment(), [probe.environment().default_params] * 3)
+        for name, probe in PROBES.items()
+    },
+}
+
+
+class World(NamedTuple):
+    """An environment, some worlds with an episode cap of seven, and what happened in the first of them."""
+
+    env: Any
+    params: list
+    live: Any
+    life: Any
+
+
+class Life(NamedTuple):
+    """What a random agent went through: the reset, then stacked steps."""
+
+    first: Any
+    steps: Any
+    actions: Any
+
+
+def live(env, key, params):
+    key_reset, key_actions, key_steps = jax.random.split(key, 3)
+    actions = jax.random.randint(key_actions, (NUM_STEPS,), 0, env.num_actions)
+    first = env.reset(key_reset, params)
+
+    def step(state, inputs):
+        outputs = env.step(inputs[0], state, inputs[1], params)
+        return outputs[1], outputs
+
+    _, steps = jax.lax.scan(step, first[1], (jax.random.split(key_steps, NUM_STEPS), actions))
+    return Life(first, steps, actions)
+
+
+@pytest.fixture(scope="module", params=WORLDS)
+def world(request):
+    env, params = WORLDS[request.param]()
+    params = [one.replace(max_steps_in_episode=jnp.int32(CAP)) for one in params]
+    jitted = jax.jit(partial(live, env))
+    return World(env, params, jitted, jitted(jax.random.key(0), params[0]))
+
+
+def assert_equal(found, expected):
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def assert_close(found, expected):
+    """Equal up to two roundings of float32: programs may fuse their operations differently."""
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=3e-7), found, expected)
+
+
+def test_compiled_equals_eager(world):
+    def transition(uniforms, state, action):
+        return world.env.transition(uniforms, state, action, world.params[0])
+
+    uniforms = jax.random.uniform(jax.random.key(2), (NUM_STEPS, world.env.num_step_uniforms))
+    inputs = (uniforms, world.life.steps[1], world.life.actions)
+    assert_close(jax.vmap(transition)(*inputs), jax.jit(jax.vmap(transition))(*inputs))
+
+
+def test_a_batch_of_worlds_equals_each_alone(world):
+    keys, params = jax.random.split(jax.random.key(1), 3), jax.tree.map(lambda *a: jnp.stack(a), *world.params)
+    batch = jax.jit(jax.vmap(partial(live, world.env)))(keys, params)
+    for i in range(3):
+        assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], batch), world.live(keys[i], world.params[i]))
+
+
+def test_one_compilation_serves_every_world(world):
+    for i in range(3):
+        world.live(jax.random.key(i), world.params[i])
+    assert world.live._cache_size() == 1
+
+
+def test_the_key_decides_everything(world):
+    assert_equal(world.live(jax.random.key(0), world.params[0]), world.life)
+    lives = [world.live(jax.random.key(i), world.params[0]) for i in range(1, 4)]
+    assert any((one.actions != world.life.actions).any() for one in lives)
+
+
+def test_a_step_returns_the_types_of_a_reset(world):
+    def types(tree):
+        return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree)
+
+    key, params = jax.random.key(0), world.params[0]
+    observation, state = jax.eval_shape(world.env.reset, key, params)
+    after = jax.eval_shape(world.env.step, key, state, jax.ShapeDtypeStruct((), jnp.int32), params)
+    assert types(after[0]) == types(observation) == types(after[5]["final_observation"])
+    assert types(after[1]) == types(state)
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves((observation, state, after)))
+    assert (after[2].shape, after[2].dtype) == ((), jnp.float32)
+    assert after[3].dtype == after[4].dtype == bool
+
+
+def test_everything_is_finite(world):
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((world.life.first, world.life.steps)))
+
+
+def test_observations_and_states_lie_in_their_spaces(world):
+    env, params = world.env, world.params[0]
+    space = env.observation_space(params)
+    observations, states = world.life.steps[:2]
+    leaves = list(space.spaces.values()) if hasattr(space, "spaces") else [space]
+    for leaf, one in zip(jax.tree.leaves(observations), leaves, strict=True):
+        assert (leaf.shape[1:], leaf.dtype) == (tuple(one.shape), one.dtype)
+    assert jax.vmap(space.contains)(observations).all()
+    assert env.action_space(params).n == env.num_actions
+    if type(env).state_space is not Environment.state_space:
+        assert jax.vmap(env.state_space(params).contains)(states).all()
+
+
+def test_episodes_are_cut_at_their_cap_and_start_again(world):
+    _, states, _, terminated, truncated, info = world.life.steps
+    steps = 0
+    for t in range(NUM_STEPS):
+        steps += 1
+        assert bool(truncated[t]) == (steps == CAP)
+        done = bool(terminated[t] | truncated[t])
+        steps = 0 if done else steps
+        assert int(states.time[t]) == steps
+    assert (info["terminated"] == terminated).all() and (info["truncated"] == truncated).all()
+    np.testing.assert_array_equal(info["discount"], 1.0 - terminated.astype(np.float32))
+
+
+def test_the_final_observation_is_the_successor_and_differs_after_a_reset_only(world):
+    observation, _, _, terminated, truncated, info = world.life.steps
+    running = np.asarray(~(terminated | truncated))
+    jax.tree.map(
+        lambda seen, true: np.testing.assert_array_equal(seen[running], true[running]),
+        observation,
+        info["final_observation"],
+    )
+
+
+def test_keys_and_uniforms_are_two_ways_to_say_the_same(world):
+    env, params, key = world.env, world.params[0], jax.random.key(3)
+    assert isinstance(env, UniformNoiseEnvironment)
+    observation, state = env.reset_env(key, params)
+    assert_equal(env.reset_from(jax.random.uniform(key, (env.num_reset_uniforms,)), params), (observation, state))
+    uniforms = jax.random.uniform(key, (env.num_step_uniforms,))
+    assert_equal(env.transition(uniforms, state, jnp.int32(1), params), env.step_env(key, state, jnp.int32(1), params))
+
+
+@pytest.mark.parametrize("uniform", [0.0, float(np.nextafter(np.float32(1), np.float32(0)))])
+def test_the_ends_of_the_uniforms_are_ordinary(world, uniform):
+    env, params = world.env, world.params[0]
+    observation, state = env.reset_from(jnp.full((env.num_reset_uniforms,), uniform, jnp.float32), params)
+    for action in (1, 1, 0):
+        uniforms = jnp.full((env.num_step_uniforms,), uniform, jnp.float32)
+        observation, state, reward, _, _ = env.transition(uniforms, state, jnp.int32(action), params)
+        assert env.observation_space(params).contains(observation)
+        assert jnp.isfinite(reward)
