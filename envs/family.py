@@ -35,13 +35,15 @@ class TaskFamily(NamedTuple):
     max_episode_steps: int
     """Largest episode cap the family can produce, in environment steps."""
     optimal_return: Callable[[Any], Float[Array, ""]] | None = None
-    """`optimal_return(params)`: exact optimal expected undiscounted return of an episode, or None where it is unknown."""
+    """`optimal_return(params)`: exact optimal expected undiscounted return of an episode, or None where it is unknown.
+    """
 
 
 def with_lifetime(family: TaskFamily, low: int, high: int) -> TaskFamily:
     """Returns the family with lifetimes drawn as round(exp(U(ln low, ln high))) agent updates instead of its own.
 
-    `decode` gains one leading dimension for the lifetime's quantile only if low < high; with low == high the lifetime is fixed.
+    `decode` gains one leading dimension for the lifetime's quantile only if low < high; with low == high the lifetime
+    is fixed.
 
     Raises:
         ValueError: unless 1 <= low <= high.

@@ -1,7 +1,7 @@
 """The grid-worlds of learned policy gradients: collect objects that pay, end the episode, and come back.
 
-Cells are numbered `row * g + col` with the level's own size `g`, while arrays have room for the largest grid `G`; cells from
-`g^2` on do not exist. Actions: 0 up, 1 down, 2 left, 3 right, 4 stay.
+Cells are numbered `row * g + col` with the level's own size `g`, while arrays have room for the largest grid `G`; cells
+from `g^2` on do not exist. Actions: 0 up, 1 down, 2 left, 3 right, 4 stay.
 
 Source: Oh et al. 2020 (LPG), appendix; dynamics as in EmptyJackson/groove.
 """
@@ -79,8 +79,8 @@ def move(position: Int[Array, ""], action: Int[Array, ""], params: GridWorldPara
 class GridWorld(UniformNoiseEnvironment):
     """Grid-worlds whose objects stay in the cells the level gives them: states can be numbered.
 
-    Observation: `IndexObservation(position + G^2 sum_i exists_i 2^i, 0.001 t)`. The S = G^2 2^K indices are the rows of a tabular
-    agent. An episode ends by `terminated` when an object ends it and by `truncated` at the level's cap.
+    Observation: `IndexObservation(position + G^2 sum_i exists_i 2^i, 0.001 t)`. The S = G^2 2^K indices are the rows of
+    a tabular agent. An episode ends by `terminated` when an object ends it and by `truncated` at the level's cap.
 
     Args:
         max_size: G, largest grid side of the family.
@@ -121,7 +121,7 @@ class GridWorld(UniformNoiseEnvironment):
 
     @property
     def default_params(self) -> GridWorldParams:
-        """The default level, or an empty room of the largest size: start in the first cell, one object of type 0 worth 1 in the last."""
+        """The default level, or an empty room: start in the first cell, an object of type 0 worth 1 in the last."""
         if self.default_level is not None:
             return self.default_level
         slots, types = self.num_slots, self.num_types
@@ -177,9 +177,11 @@ class GridWorld(UniformNoiseEnvironment):
     def transition(
         self, uniforms: Float[Array, " n"], state: GridWorldState, action: Int[Array, ""], params: GridWorldParams
     ) -> tuple[Any, GridWorldState, Float[Array, ""], Bool[Array, ""], dict]:
-        """Returns `(observation, state, reward, terminated, info)`: move, collect, respawn, clear, terminate, in this order.
+        """Returns `(observation, state, reward, terminated, info)` without auto-reset.
 
-        `uniforms[0]` decides termination, `uniforms[1 : K + 1]` the respawns. An object collected in this step cannot respawn in it.
+        In this order: move, collect, respawn, clear, terminate.
+        `uniforms[0]` decides termination, `uniforms[1 : K + 1]` the respawns. An object collected in this step cannot
+        respawn in it.
         """
         slots = self.num_slots
         position = move(state.position, action, params)
@@ -192,7 +194,8 @@ class GridWorld(UniformNoiseEnvironment):
         terminated = uniforms[0] < terminate_probability
         cells = self._cells_after_respawn(uniforms[slots + 1 :], state, position, comes_back, params)
         state = GridWorldState(time=state.time + 1, position=position, exists=exists, cells=cells)
-        return self.observe(None, state, None, params), state, reward, terminated, {"discount": 1.0 - terminated.astype(jnp.float32)}
+        info = {"discount": 1.0 - terminated.astype(jnp.float32)}
+        return self.observe(None, state, None, params), state, reward, terminated, info
 
     def _object_cells(self, state: GridWorldState, params: GridWorldParams) -> Int[Array, " K"]:
         return params.cells

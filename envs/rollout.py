@@ -65,8 +65,8 @@ def unroll(
 ) -> tuple[Workers, Trajectory]:
     """Returns the workers `num_steps` steps later and what happened on the way, `[T, B]`.
 
-    Episodes reset themselves and carry on across calls. `keeps_final` records the true successor observations, which a value
-    bootstrap through time limits needs. Consumes `key`.
+    Episodes reset themselves and carry on across calls. `keeps_final` records the true successor observations, which a
+    value bootstrap through time limits needs. Consumes `key`.
     """
     key_act, key_step = jax.random.split(key)
     shape = (num_steps, workers.running_return.shape[0])
@@ -120,9 +120,7 @@ def _advance(
     truncated = truncated.astype(bool) & ~terminated
     done = terminated | truncated
     running = workers.running_return + reward
-    transition = Trajectory(
-        workers.observation, action, reward, terminated, truncated, final if keeps_final else None
-    )
+    transition = Trajectory(workers.observation, action, reward, terminated, truncated, final if keeps_final else None)
     after = Workers(
         observation, _strengthen(state), jnp.where(done, 0.0, running), jnp.where(done, running, workers.last_return)
     )

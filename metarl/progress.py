@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 REFERENCE_LAW = (10, 250)
-"""Bounds of the log-uniform law of lifetimes that `centred` assumes unless told otherwise: that of EmptyJackson/groove."""
+"""Bounds of the log-uniform law of lifetimes that `centred` assumes unless told otherwise: that of EmptyJackson/groove.
+"""
 
 
 class Progress(NamedTuple):
@@ -40,8 +41,8 @@ ENCODINGS = {
     "remaining": lambda p, law: ((p.lifetime - p.step).astype(jnp.float32),),
     "fraction": lambda p, law: (_fraction(p),),
 }
-"""Time encodings by name. `paper` is (n/N, ln N); `raw` is (n, N); `centred` is 2n/N - 1 and the standard score of ln N under the
-law of lifetimes; `remaining` is N - n; `fraction` is n/N alone; `none` has no features."""
+"""Time encodings by name. `paper` is (n/N, ln N); `raw` is (n, N); `centred` is 2n/N - 1 and the standard score of ln N
+under the law of lifetimes; `remaining` is N - n; `fraction` is n/N alone; `none` has no features."""
 
 
 def num_features(encoding: str) -> int:
@@ -58,8 +59,8 @@ def num_features(encoding: str) -> int:
 def features(progress: Progress, encoding: str, law: tuple[int, int] = REFERENCE_LAW) -> Float[Array, " F"]:
     """Returns the time features of a point in a life, `[F]`.
 
-    `progress.lifetime` must be at least 1. Counts are agent updates: n/N is free of units, ln N is not. `law` gives the bounds of the
-    log-uniform law by which `centred` standardises ln N; the other encodings ignore it.
+    `progress.lifetime` must be at least 1. Counts are agent updates: n/N is free of units, ln N is not. `law` gives the
+    bounds of the log-uniform law by which `centred` standardises ln N; the other encodings ignore it.
 
     Source: Jackson et al. 2024, Eq. 9 (`paper`); the other encodings are ablations.
     """

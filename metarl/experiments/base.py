@@ -12,15 +12,16 @@ Metrics = dict[str, Array]
 class Experiment(NamedTuple):
     """A resumable computation as pure functions.
 
-    `State` is any pytree of arrays with attributes `key` (typed key) and `step` (int32, steps already done). Everything a step
-    needs is in the state, so 2N steps equal N steps, a checkpoint, and N more, bit for bit.
+    `State` is any pytree of arrays with attributes `key` (typed key) and `step` (int32, steps already done). Everything
+    a step needs is in the state, so 2N steps equal N steps, a checkpoint, and N more, bit for bit.
     """
 
     init: Callable[[Array], Any]
     """`init(key) -> State` with `state.step == 0`."""
     step: Callable[[Any], tuple[Any, Metrics]]
-    """`step(State) -> (State, Metrics)`: one unit of progress (for discovery: one generation). Pure and jittable; a fixed set of
-    metric names with float32 or int32 scalar values. Reserved metrics: `env_steps` (environment steps taken by this step, used for throughput),
-    `fitness` (shown in the progress bar), `num_nonfinite` and `num_evaluated` (if equal, nothing was finite and the run stops)."""
+    """`step(State) -> (State, Metrics)`: one unit of progress (for discovery: one generation). Pure and jittable; a
+    fixed set of metric names with float32 or int32 scalar values. Reserved metrics: `env_steps` (environment steps taken by this
+    step, used for throughput), `fitness` (shown in the progress bar), `num_nonfinite` and `num_evaluated` (if equal,
+    nothing was finite and the run stops)."""
     export: Callable[[Any], dict[str, Array]]
     """`export(State) -> {name: array}`: what is worth keeping when training is over."""

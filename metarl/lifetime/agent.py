@@ -32,7 +32,8 @@ class Agent(NamedTuple):
     init: Callable[[Array, Any], AgentState]
     """`init(key, env_params) -> AgentState`; consumes the key."""
     update: Callable[[Any, AgentState, Any, Progress, Array], tuple[AgentState, dict[str, Array]]]
-    """`update(meta_params, state, env_params, progress, key) -> (state, info)`: one rollout and what is learned from it."""
+    """`update(meta_params, state, env_params, progress, key) -> (state, info)`: one rollout and what is learned from
+    it."""
     rollout: Callable[[AgentState, Any, Array], tuple[Workers, Rollout]]
     """`rollout(state, env_params, key) -> (workers afterwards, Rollout [T, B])`: acting without learning."""
     policy: Callable[[Any], Policy]
@@ -128,7 +129,11 @@ def complete_rollout(network: Network, params: Any, trajectory: Trajectory, obse
 
 
 def _make_learn(
-    objective: Objective, network: Network, optimiser: optax.GradientTransformation, num_epochs: int, num_minibatches: int
+    objective: Objective,
+    network: Network,
+    optimiser: optax.GradientTransformation,
+    num_epochs: int,
+    num_minibatches: int,
 ) -> Callable:
     def gradient_step(meta_params: Any, params: Any, optimiser_state: Any, batch: tuple, progress: Progress):
         rollout, targets = batch

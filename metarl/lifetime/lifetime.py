@@ -33,9 +33,9 @@ Lifetime = Callable[[Any, Task, Array, Int[Array, ""]], LifetimeResult]
 def make_lifetime(family: TaskFamily, agent: Agent, *, num_envs: int, records_curve: bool = False) -> Lifetime:
     """Returns `lifetime(meta_params, task, key, bound) -> LifetimeResult`, pure and jittable.
 
-    The loop runs `min(bound, family.max_lifetime)` times and updates from `task.lifetime` on change nothing, so every bound that is
-    at least `task.lifetime` gives the same life. Pass one un-batched bound for a whole `vmap`: a batched bound would
-    make every life pay for a reduction per update. Consumes the key.
+    The loop runs `min(bound, family.max_lifetime)` times and updates from `task.lifetime` on change nothing, so every
+    bound that is at least `task.lifetime` gives the same life. Pass one un-batched bound for a whole `vmap`: a batched
+    bound would make every life pay for a reduction per update. Consumes the key.
 
     Args:
         num_envs: evaluation episodes at the end of the life.
@@ -47,11 +47,12 @@ def make_lifetime(family: TaskFamily, agent: Agent, *, num_envs: int, records_cu
 
         def update(index: Int[Array, ""], carry: tuple[AgentState, dict]) -> tuple[AgentState, dict]:
             state, curve = carry
-            progress = Progress(index, task.lifetime)
-            after, info = agent.update(meta_params, state, task.params, progress, jax.random.fold_in(key_updates, index))
+            progress, key_update = Progress(index, task.lifetime), jax.random.fold_in(key_updates, index)
+            after, info = agent.update(meta_params, state, task.params, progress, key_update)
             is_alive = index < task.lifetime
             state = jax.tree.map(lambda new, old: jnp.where(is_alive, new, old), after, state)
-            curve = {name: values.at[index].set(jnp.where(is_alive, info[name], jnp.nan)) for name, values in curve.items()}
+            now = {name: jnp.where(is_alive, info[name], jnp.nan) for name in curve}
+            curve = {name: values.at[index].set(now[name]) for name, values in curve.items()}
             return state, curve
 
         state = agent.init(key_init, task.params)

@@ -1,4 +1,4 @@
-"""The optimiser of an agent: the policy and everything else apart, each with its own step size and its own norm clip."""
+"""The optimiser of an agent: the policy apart from the rest, each group with its step size and its own norm clip."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ def make_optimiser(
 ) -> optax.GradientTransformation:
     """Returns the optimiser of parameters keyed by head.
 
-    Branches `policy` and `torso` follow the policy's step size, all others the value's. The gradients of the two groups are clipped to
-    `max_grad_norm` in global norm, each group by itself.
+    Branches `policy` and `torso` follow the policy's step size, all others the value's. The gradients of the two groups
+    are clipped to `max_grad_norm` in global norm, each group by itself.
 
     Raises:
         ValueError: if the kind is unknown.

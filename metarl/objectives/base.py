@@ -12,7 +12,7 @@ Outputs = dict[str, Array]
 
 
 class Rollout(NamedTuple):
-    """What an agent saw and thought while acting with fixed parameters; leading axes `[T, B]`, or `[M]` in a minibatch."""
+    """What an agent saw and thought while acting with fixed parameters; leading axes `[T, B]`, or `[M]` in minibatches."""
 
     observation: Any
     """Observation acted on."""
@@ -27,8 +27,8 @@ class Rollout(NamedTuple):
     outputs: Outputs
     """Outputs at `observation` under the acting parameters."""
     next_outputs: Outputs
-    """Outputs at the true successor. For objectives with `uses_final_observation=False`, entries where the episode ended
-    belong to the next episode's first observation instead and must be masked."""
+    """Outputs at the true successor. For objectives with `uses_final_observation=False`, entries where the episode
+    ended belong to the next episode's first observation instead and must be masked."""
 
     @property
     def done(self) -> Bool[Array, "*TB"]:
@@ -48,9 +48,11 @@ class Objective(NamedTuple):
     init: Callable[[Array], Any]
     """`init(key) -> meta_params`, a pytree of float32 arrays; `()` for closed-form rules."""
     targets: Callable[[Any, Rollout, Progress], Any]
-    """`targets(meta_params, rollout [T, B], progress) -> pytree [T, B, ...]`, computed once per rollout, no gradient flows."""
+    """`targets(meta_params, rollout [T, B], progress) -> pytree [T, B, ...]`, computed once per rollout, no gradient
+    flows."""
     loss: Callable[[Any, Outputs, Rollout, Any, Progress], tuple[Float[Array, ""], dict[str, Array]]]
-    """`loss(meta_params, outputs, rollout, targets, progress) -> (scalar to minimise, info)`. `outputs` are the differentiable
-    outputs at `rollout.observation`; every argument but `meta_params` and `progress` shares the leading axes. `info` holds scalars."""
+    """`loss(meta_params, outputs, rollout, targets, progress) -> (scalar to minimise, info)`. `outputs` are the
+    differentiable outputs at `rollout.observation`; every argument but `meta_params` and `progress` shares the leading axes. `info`
+    holds scalars."""
     uses_final_observation: bool = True
     """Whether `targets` looks at `rollout.next_outputs` where an episode was truncated."""

@@ -1,4 +1,4 @@
-"""The learned policy gradient, blind to time or aware of it: a backward GRU says how to change the policy and what to predict.
+"""The learned policy gradient, blind to time or aware of it: a GRU says how to change the policy and what to predict.
 
 Source: Oh et al. 2020 (LPG); Jackson et al. 2024, Eq. 9 (time inputs). Sizes follow EmptyJackson/groove.
 """
@@ -43,18 +43,20 @@ def lpg(
         action_space: discrete gymnax action space.
         temporal: whether the rule sees how far through its life the agent is and how long that life is.
         encoding: how it sees them, a name in `metarl.progress.ENCODINGS`; None means `paper` (n/N, ln N).
-        lifetime_law: bounds (low, high) of the log-uniform law of lifetimes that the rule is discovered under; `centred` needs it.
+        lifetime_law: bounds (low, high) of the log-uniform law of lifetimes that the rule is discovered under;
+            `centred` needs it.
         hidden_size: H, units of the GRU.
         num_predictions: m, size of the agent's categorical prediction.
         prediction_coefficient: alpha_y, weight of the prediction's loss beside the policy's.
 
     Raises:
-        ValueError: for a continuous action space, an unknown encoding, or an encoding given to a rule that is blind to time.
+        ValueError: for a continuous action space, an unknown encoding, or an encoding given to a rule that is blind to
+            time.
     """
     if not hasattr(action_space, "n"):
         raise ValueError(f"LPG needs a discrete action space, but this one is {type(action_space).__name__}")
     if not temporal and encoding not in (None, "none"):
-        raise ValueError(f"encoding {encoding!r} was given with temporal=False; set temporal=True or leave encoding out")
+        raise ValueError(f"encoding {encoding!r} was given with temporal=False; set temporal=True or leave it out")
     encoding = (encoding or "paper") if temporal else "none"
     num_time_features = num_features(encoding)
     law = (int(lifetime_law[0]), int(lifetime_law[1]))
@@ -105,7 +107,8 @@ def lpg_loss(
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Returns `mean(log pi(a|s) pi_hat) + alpha_y mean KL(y || y_hat)` and statistics of the update.
 
-    Source: Oh et al. 2020, Eq. 3 and 4, with the sign of EmptyJackson/groove (positive `pi_hat` lowers the probability).
+    Source: Oh et al. 2020, Eq. 3 and 4, with the sign of EmptyJackson/groove (positive `pi_hat` lowers the
+    probability).
     """
     log_probability = _log_probability(outputs["policy"], rollout.action)
     policy_loss = jnp.mean(log_probability * targets.pi_hat)

@@ -1,6 +1,7 @@
 """The meta-network of LPG: an embedding of predictions, a GRU that reads a rollout backwards, and two heads.
 
-Parameters are a plain dict, so that an exported rule is readable with numpy alone. Matrices act on the right of row vectors.
+Parameters are a plain dict, so that an exported rule is readable with numpy alone. Matrices act on the right of row
+vectors.
 """
 
 from typing import Any
@@ -58,8 +59,9 @@ def embed(params: Params, prediction: Float[Array, "*batch m"]) -> Float[Array, 
 def backward_gru(params: Params, inputs: Float[Array, "T B I"], done: Bool[Array, "T B"]) -> Float[Array, "T B H"]:
     """Returns the hidden states of a GRU run from the last transition to the first.
 
-    Where an episode ended, memory is cleared before the transition is read, so that nothing flows from one episode into the one
-    before it. Gate order in the kernels is reset, update, candidate; the reset and update gates have one bias, on the input side.
+    Where an episode ended, memory is cleared before the transition is read, so that nothing flows from one episode into
+    the one before it. Gate order in the kernels is reset, update, candidate; the reset and update gates have one bias,
+    on the input side.
     """
     hidden_size = params["candidate_bias"].shape[0]
     keep = 1.0 - done.astype(inputs.dtype)
@@ -67,8 +69,8 @@ def backward_gru(params: Params, inputs: Float[Array, "T B I"], done: Bool[Array
     def cell(hidden: Array, step_inputs: tuple[Array, Array]) -> tuple[Array, Array]:
         inputs, keep = step_inputs
         hidden = hidden * keep[:, None]
-        # Projecting the inputs here and not once for the whole sequence is four times faster on a CPU: a slice of a hoisted
-        # projection would be fused into the gates element by element.
+        # Projecting the inputs here and not once for the whole sequence is four times faster on a CPU: a slice of a
+        # hoisted projection would be fused into the gates element by element.
         from_input = inputs @ params["input_kernel"] + params["input_bias"][None]
         from_hidden = hidden @ params["hidden_kernel"]
         gates = jax.nn.sigmoid(from_input[:, : 2 * hidden_size] + from_hidden[:, : 2 * hidden_size])

@@ -1,8 +1,9 @@
-"""Throughput of one ES generation in the two settings for which EmptyJackson/groove was measured: `make bench-discovery`.
+"""Throughput of one ES generation in two settings that EmptyJackson/groove was measured in: `make bench-discovery`.
 
-Each setting is one generation of 16 candidates with 16 workers each; nominal work counts 250 updates for every life, as the reference
-does, while kept work counts the updates that change an agent. Costs are process CPU-seconds without compilation. The reference rates were
-measured once on another machine (jax 0.4.13); ratios to them are indicative, so rates of kept work are printed beside them.
+Each setting is one generation of 16 candidates with 16 workers each; nominal work counts 250 updates for every life, as
+the reference does, while kept work counts the updates that change an agent. Costs are process CPU-seconds without
+compilation. The reference rates were measured once on another machine (jax 0.4.13); ratios to them are indicative, so
+rates of kept work are printed beside them.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A life: exactly N updates, whatever the bound; the same for equal keys; nothing learned from a rule that says nothing."""
+"""A life: exactly N updates, whatever the bound, and nothing learned from a rule that says nothing."""
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +81,9 @@ def test_lives_in_a_batch_are_the_lives_alone(life, agent, rule, key):
     meta_params = rule.init(jax.random.key(1))
     batch = jax.jit(jax.vmap(make_lifetime(FAMILY, agent, num_envs=2), (None, 0, 0, None)))
     together = batch(meta_params, tasks, keys, jnp.int32(6)).fitness
-    alone = [life(meta_params, jax.tree.map(lambda x, i=i: x[i], tasks), keys[i], jnp.int32(6)).fitness for i in range(3)]
+    alone = [
+        life(meta_params, jax.tree.map(lambda x, i=i: x[i], tasks), keys[i], jnp.int32(6)).fitness for i in range(3)
+    ]
     np.testing.assert_allclose(together, jnp.stack(alone), atol=1e-5)  # batched products sum in another order
 
 
@@ -94,7 +96,7 @@ def test_closed_form_rules_live_too(factory, task, key):
 
 
 def test_minibatches_cover_every_transition_once_per_epoch(task, key):
-    """With plain gradient descent, a loss linear in the outputs and no clipping, one epoch of minibatches moves like one full step."""
+    """Under plain gradient descent on a loss linear in the outputs, one epoch of minibatches moves like one full step."""
     objective = a2c(SPACE, entropy_coefficient=0.0)
     linear = objective._replace(
         targets=lambda meta, rollout, progress: rollout.reward,
@@ -117,8 +119,8 @@ def test_minibatches_cover_every_transition_once_per_epoch(task, key):
 def test_minibatches_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="3 minibatches do not divide a rollout of 5 x 2"):
         make_agent(
-            FAMILY.env, a2c(SPACE), tabular(3, {"policy": 5}), optax.sgd(1.0), action_space=SPACE, num_envs=2, unroll_length=5,
-            num_minibatches=3,
+            FAMILY.env, a2c(SPACE), tabular(3, {"policy": 5}), optax.sgd(1.0), action_space=SPACE, num_envs=2,
+            unroll_length=5, num_minibatches=3,
         )  # fmt: skip
 
 

@@ -19,7 +19,10 @@ FLOAT32 = 1e-5  # a chain of some hundred float32 operations against float64
 
 def random_rollout(key, done_at=((2, 1),)):
     keys = jax.random.split(key, 5)
-    outputs = {"policy": jax.random.normal(keys[0], (T + 1, B, 5)), "prediction": jax.random.normal(keys[1], (T + 1, B, M))}
+    outputs = {
+        "policy": jax.random.normal(keys[0], (T + 1, B, 5)),
+        "prediction": jax.random.normal(keys[1], (T + 1, B, M)),
+    }
     terminated = jnp.zeros((T, B), bool)
     for t, b in done_at:
         terminated = terminated.at[t, b].set(True)
@@ -72,7 +75,9 @@ def numpy_rule(params, rollout, time):
             x = np.array([roll.reward[t, b], done, probability, now, (1 - done) * then, *time])
             from_input = x @ gru["input_kernel"] + gru["input_bias"]
             from_hidden = hidden @ gru["hidden_kernel"]
-            r, z = (sigmoid(from_input[i * size : (i + 1) * size] + from_hidden[i * size : (i + 1) * size]) for i in (0, 1))
+            r, z = (
+                sigmoid(from_input[i * size : (i + 1) * size] + from_hidden[i * size : (i + 1) * size]) for i in (0, 1)
+            )
             n = np.tanh(from_input[2 * size :] + r * (from_hidden[2 * size :] + gru["candidate_bias"]))
             hidden = (1 - z) * n + z * hidden
             active = np.maximum(hidden, 0)

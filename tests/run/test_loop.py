@@ -42,7 +42,9 @@ def steps(directory):
 
 
 def without_clock(directory):
-    return [{k: v for k, v in row.items() if k not in ("wall_s", "cpu_s")} for row in read_metrics(directory.metrics_file)]
+    return [
+        {k: v for k, v in row.items() if k not in ("wall_s", "cpu_s")} for row in read_metrics(directory.metrics_file)
+    ]
 
 
 def contents(path):

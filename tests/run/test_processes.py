@@ -50,7 +50,10 @@ def num_lines(root, name):
 
 
 def rows(root, name):
-    return [{k: v for k, v in row.items() if k not in ("wall_s", "cpu_s")} for row in read_metrics(root / name / "metrics.jsonl")]
+    return [
+        {k: v for k, v in row.items() if k not in ("wall_s", "cpu_s")}
+        for row in read_metrics(root / name / "metrics.jsonl")
+    ]
 
 
 @pytest.fixture(scope="module")
