@@ -85,7 +85,7 @@ def _level(
 ) -> GridWorldParams:
     size = _uniform_int(quantiles["size"][0], law.sizes)
     drawn = jax.lax.top_k(quantiles["walls"], num_walls)[1]
-    walls = law.walls.at[drawn].set(True)
+    walls = jnp.asarray(law.walls).at[drawn].set(True)
     is_free = ~walls & (jnp.arange(walls.shape[0]) < size**2)
     if reachable_only:
         is_free = largest_region(is_free, size)

@@ -12,6 +12,8 @@ from envs.gridworld_modes import MIXTURES, MODES, GridWorldMode
 from envs.gridworld_optimum import optimal_return
 from envs.gridworld_random import RandomGridWorld
 
+GRIDWORLD_ID = "GridWorld-{mode}-metarl"
+"""gymnax id of a mode."""
 GRIDWORLD_MODES: tuple[str, ...] = (*MODES, *MIXTURES)
 """Every name that `gridworld_family` knows."""
 
@@ -65,5 +67,5 @@ def _world_with_default_level(mode: str) -> GridWorld:
 
 
 for _mode in GRIDWORLD_MODES:
-    if f"GridWorld-{_mode}-metarl" not in gymnax.registered_envs:
-        gymnax.register(f"GridWorld-{_mode}-metarl", partial(_world_with_default_level, _mode))
+    if GRIDWORLD_ID.format(mode=_mode) not in gymnax.registered_envs:
+        gymnax.register(GRIDWORLD_ID.format(mode=_mode), partial(_world_with_default_level, _mode))

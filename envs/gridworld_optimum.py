@@ -35,9 +35,9 @@ class _Model(NamedTuple):
     """One level as tables."""
 
     respawn_probability: Float[Array, " K"]
-    """0 for slots that are not in use."""
+    """That a missing object of the slot comes back."""
     vanishes: Bool[Array, "K G G"]
-    """Whether an existing object of the slot is gone after a step that ends at this place."""
+    """Whether an existing object of the slot is gone after a step that ends here; always so for slots not in use."""
     reward: Float[Array, "E G G"]
     """Reward of a step that ends here."""
     continue_probability: Float[Array, "E G G"]
@@ -92,7 +92,7 @@ def _model(params: GridWorldParams) -> _Model:
         return jnp.sum(jnp.where(is_collected, per_type[params.slot_types][None, :, None, None], 0.0), axis=1)
 
     return _Model(
-        respawn_probability=jnp.where(is_used, params.respawn_probabilities[params.slot_types], 0.0),
+        respawn_probability=params.respawn_probabilities[params.slot_types],
         vanishes=holds_slot | ~is_used[:, None, None],
         reward=total(params.rewards),
         continue_probability=1.0 - total(params.terminate_probabilities),
