@@ -49,7 +49,7 @@ def make_family(name: str, *, lifetime: int | tuple[int, int] | None = None) -> 
 
 def families() -> list[str]:
     """Returns the names that `make_family` knows: grid-worlds, probes, and gymnax ids, also those registered since."""
-    from envs.gridworld_levels import GRIDWORLD_ID, GRIDWORLD_MODES
+    from envs.gridworld_levels import GRIDWORLD_MODES
 
     return [
         *(GRIDWORLD + mode for mode in GRIDWORLD_MODES),

@@ -24,7 +24,7 @@ class UniformNoiseEnvironment(Environment):
     def transition(
         self, uniforms: Float[Array, " n"], state: Any, action: Array, params: Any
     ) -> tuple[Any, Any, Float[Array, ""], Bool[Array, ""], dict]:
-        """Returns `(observation, state, reward, terminated, info)`, no auto-reset, from `num_step_uniforms` uniforms."""
+        """Returns `(observation, state, reward, terminated, info)`, no auto-reset, from `num_step_uniforms` draws."""
         raise NotImplementedError
 
     def reset_env(self, key: Array, params: Any) -> tuple[Any, Any]:

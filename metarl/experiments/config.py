@@ -5,9 +5,27 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 
+MAX_COUNT = 2**31 - 1
+"""Largest number of anything that is counted on a device, where counts are int32."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be, in one sentence: the field, what was given, what is allowed."""
+
+
 def _require(holds: bool, sentence: str) -> None:
     if not holds:
-        raise ValueError(sentence)
+        raise ConfigError(sentence)
+
+
+def _require_counts(room: str, **counts: int) -> None:
+    for name, count in counts.items():
+        _require(1 <= count <= MAX_COUNT, f"{room}{name} is {count}; it must be from 1 to {MAX_COUNT}")
+
+
+def _require_positive(room: str, **numbers: float) -> None:
+    for name, number in numbers.items():
+        _require(number > 0 and math.isfinite(number), f"{room}{name} is {number}; it must be positive and finite")
 
 
 @dataclass(frozen=True)
@@ -22,7 +40,10 @@ class FamilyConfig:
     def __post_init__(self):
         if self.lifetime is not None:
             low, high = self.lifetime
-            _require(1 <= low <= high, f"family.lifetime is {low} {high}; it must satisfy 1 <= shortest <= longest")
+            _require(
+                1 <= low <= high <= MAX_COUNT,
+                f"family.lifetime is {low} {high}; it must satisfy 1 <= shortest <= longest <= {MAX_COUNT}",
+            )
 
 
 @dataclass(frozen=True)
@@ -45,8 +66,15 @@ class LPGConfig:
     def __post_init__(self):
         low, high = self.lifetime_law
         _require(1 <= low <= high, f"objective.lifetime_law is {low} {high}; it must satisfy 1 <= low <= high")
-        _require(self.hidden_size >= 1, f"objective.hidden_size is {self.hidden_size}; it must be at least 1")
-        _require(self.num_predictions >= 2, f"objective.num_predictions is {self.num_predictions}; it must be at least 2")
+        _require_counts("objective.", hidden_size=self.hidden_size)
+        _require(
+            2 <= self.num_predictions <= MAX_COUNT,
+            f"objective.num_predictions is {self.num_predictions}; it must be from 2 to {MAX_COUNT}",
+        )
+        _require(
+            self.prediction_coefficient >= 0 and math.isfinite(self.prediction_coefficient),
+            f"objective.prediction_coefficient is {self.prediction_coefficient}; it must be at least 0 and finite",
+        )
 
 
 @dataclass(frozen=True)
@@ -76,11 +104,19 @@ class AgentConfig:
 
     def __post_init__(self):
         for name in ("num_envs", "unroll_length", "num_epochs", "num_minibatches"):
-            _require(getattr(self, name) >= 1, f"agent.{name} is {getattr(self, name)}; it must be at least 1")
+            _require_counts("agent.", **{name: getattr(self, name)})
         for name in ("policy_learning_rate", "value_learning_rate", "max_grad_norm"):
-            value = getattr(self, name)
-            _require(value > 0 and math.isfinite(value), f"agent.{name} is {value}; it must be positive and finite")
+            _require_positive("agent.", **{name: getattr(self, name)})
+        _require(
+            all(1 <= width <= MAX_COUNT for width in self.hidden),
+            f"agent.hidden is {self.hidden}; every width must be from 1 to {MAX_COUNT}",
+        )
         size = self.num_envs * self.unroll_length
+        _require(
+            size <= MAX_COUNT,
+            f"agent.num_envs is {self.num_envs} and agent.unroll_length {self.unroll_length}; "
+            f"their product must be at most {MAX_COUNT}",
+        )
         _require(
             size % self.num_minibatches == 0,
             f"agent.num_minibatches is {self.num_minibatches}; it must divide num_envs x unroll_length = {size}",
@@ -120,11 +156,12 @@ class PopulationConfig:
 
     def __post_init__(self):
         _require(
-            self.size >= 2 and self.size % 2 == 0,
-            f"population.size is {self.size}; candidates come in pairs, so it must be even and at least 2",
+            2 <= self.size <= MAX_COUNT and self.size % 2 == 0,
+            f"population.size is {self.size}; candidates come in pairs, so it must be even and from 2 to {MAX_COUNT}",
         )
-        _require(self.sigma > 0, f"population.sigma is {self.sigma}; it must be positive")
-        _require(self.tasks_per_pair >= 1, f"population.tasks_per_pair is {self.tasks_per_pair}; it must be at least 1")
+        _require_positive("population.", sigma=self.sigma, learning_rate=self.learning_rate)
+        _require(0 <= self.b1 < 1, f"population.b1 is {self.b1}; it must lie in [0, 1)")
+        _require_counts("population.", tasks_per_pair=self.tasks_per_pair)
         if self.microbatch is not None:
             _require(
                 self.microbatch >= 2 and self.microbatch % 2 == 0 and self.size % self.microbatch == 0,
@@ -143,15 +180,15 @@ class EvaluationConfig:
     baselines: tuple[Literal["a2c", "ppo"], ...] = ("a2c",)
     """Closed-form rules that train the same agents for comparison."""
     num_recorded: int = 32
-    """Lives per horizon of which every update is recorded, for the figures."""
+    """Lives per horizon of which every update is recorded, for the figures; at most num_tasks."""
     recorded_horizons: tuple[int, ...] = (10, 50, 200)
-    """Horizons of the recorded lives."""
+    """Horizons of the recorded lives; those that are not examined are passed over."""
 
     def __post_init__(self):
-        _require(self.num_tasks >= 1, f"evaluation.num_tasks is {self.num_tasks}; it must be at least 1")
+        _require_counts("evaluation.", num_tasks=self.num_tasks, num_recorded=self.num_recorded)
         _require(
-            len(self.horizons) > 0 and min(self.horizons) >= 1,
-            f"evaluation.horizons is {self.horizons}; give at least one length of at least 1 update",
+            len(self.horizons) > 0 and min(self.horizons) >= 1 and max(self.horizons) <= MAX_COUNT,
+            f"evaluation.horizons is {self.horizons}; give at least one length, each from 1 to {MAX_COUNT} updates",
         )
 
 
@@ -175,7 +212,7 @@ class DiscoverConfig:
 
     def __post_init__(self):
         for name in ("generations", "generations_per_dispatch", "checkpoint_every"):
-            _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
+            _require_counts("", **{name: getattr(self, name)})
         _require(0 <= self.seed < 2**32, f"seed is {self.seed}; it must lie in [0, 2^32)")
 
 
