@@ -1,4 +1,4 @@
-"""The command line: `metarl discover | evaluate | plot | presets`. Everything heavy is imported by the command that needs it."""
+"""The command line: `metarl discover | evaluate | plot | presets`; each command imports what it needs itself."""
 
 import os
 import sys

@@ -32,7 +32,8 @@ class DiscoverArguments:
     runs: Path = Path("runs")
     """Directory of all runs."""
     devices: int | None = None
-    """Devices to spread the population over; CPU cores count as devices. None: as many as divide it. Changes no result."""
+    """Devices to spread the population over; CPU cores count as devices. None: as many as divide it. Changes no result.
+    """
     quiet: bool = False
     """Show no progress."""
 
@@ -59,7 +60,7 @@ def discover(words: list[str]) -> None:
 
 
 def _preset_in(words: list[str]) -> str:
-    """Returns the preset that the words ask for, before they can be parsed: the preset sets the defaults of all the rest."""
+    """Returns the preset that the words ask for; it must be known before parsing, because it sets all defaults."""
     given = [value for word, value in zip(words, [*words[1:], ""], strict=True) if word == "--preset"]
     given += [word.removeprefix("--preset=") for word in words if word.startswith("--preset=")]
     preset = given[-1] if given else DiscoverArguments.preset

@@ -70,7 +70,7 @@ def evaluate(words: list[str]) -> None:
 def _check(arguments: EvaluateArguments) -> None:
     if arguments.seeds < 1 or not arguments.horizons or min(arguments.horizons) < 1:
         raise ValueError(
-            f"seeds is {arguments.seeds} and horizons are {arguments.horizons}; give at least one of each, all at least 1"
+            f"seeds is {arguments.seeds} and horizons are {arguments.horizons}; give one or more of each, at least 1"
         )
     if not arguments.env:
         raise ValueError("no environment was given; name at least one after --env")

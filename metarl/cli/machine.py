@@ -7,7 +7,8 @@ from pathlib import Path
 def prepare_jax() -> None:
     """Makes every CPU core a device and keeps compiled programs on disk; call it before JAX is first imported.
 
-    XLA_FLAGS and JAX_COMPILATION_CACHE_DIR that are already set are left alone. On an accelerator the first has no effect.
+    XLA_FLAGS and JAX_COMPILATION_CACHE_DIR that are already set are left alone. On an accelerator the first has no
+    effect.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_force_host_platform_device_count" not in flags:
@@ -19,6 +20,6 @@ def prepare_jax() -> None:
 
 
 def largest_share(num_available: int, num_candidates: int, microbatch: int | None) -> int:
-    """Returns the largest number of devices, up to those available, over which the population divides in whole chunks of pairs."""
+    """Returns the most devices, of those available, over which the population divides in whole chunks of pairs."""
     unit = microbatch or 2
     return max(n for n in range(1, num_available + 1) if n == 1 or num_candidates % (n * unit) == 0)

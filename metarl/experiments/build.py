@@ -39,7 +39,7 @@ def build_lpg(config: LPGConfig, action_space) -> Objective:
 
 
 def build_agent(config: AgentConfig, family: TaskFamily, objective: Objective, default_params) -> Agent:
-    """Returns the agent that follows the objective in this family's worlds; `default_params` is any EnvParams of the family."""
+    """Returns the agent that follows the objective in worlds like `default_params`, any EnvParams of the family."""
     action_space = family.env.action_space(default_params)
     observation_space = family.env.observation_space(default_params)
     kind = _network_kind(observation_space) if config.network == "auto" else config.network

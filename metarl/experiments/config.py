@@ -1,9 +1,8 @@
-"""What can be configured, as frozen dataclasses that are checked when made. Imports nothing heavy: `--help` reads this file."""
+"""What can be configured: frozen dataclasses, checked when made. Light to import, because `--help` reads them."""
 
 import math
 from dataclasses import dataclass, field
 from typing import Literal
-
 
 MAX_COUNT = 2**31 - 1
 """Largest number of anything that is counted on a device, where counts are int32."""
@@ -53,9 +52,11 @@ class LPGConfig:
     temporal: bool = True
     """Whether the rule sees how far through its life the agent is."""
     encoding: Literal["paper", "centred", "raw", "remaining", "fraction"] = "paper"
-    """How it sees it. paper: n/N and ln N; centred: the same, shifted and scaled; raw: n and N; remaining: N - n; fraction: n/N. Ignored by rules without time."""
+    """How it sees it. paper: n/N and ln N; centred: the same, shifted and scaled; raw: n and N; remaining: N - n;
+    fraction: n/N. Ignored by rules without time."""
     lifetime_law: tuple[int, int] = (10, 250)
-    """Bounds, in updates, of the log-uniform law by which centred standardises ln N. One that is wider than the trained lifetimes extrapolates better."""
+    """Bounds, in updates, of the log-uniform law by which centred standardises ln N. One that is wider than the trained
+    lifetimes extrapolates better."""
     hidden_size: int = 32
     """Units of the GRU."""
     num_predictions: int = 8
@@ -180,7 +181,7 @@ class EvaluationConfig:
     baselines: tuple[Literal["a2c", "ppo"], ...] = ("a2c",)
     """Closed-form rules that train the same agents for comparison."""
     num_recorded: int = 32
-    """Lives per horizon of which every update is recorded, for the figures; at most num_tasks."""
+    """Lives per horizon of which every update is recorded, for the figures; all of them if num_tasks is smaller."""
     recorded_horizons: tuple[int, ...] = (10, 50, 200)
     """Horizons of the recorded lives; those that are not examined are passed over."""
 

@@ -42,7 +42,7 @@ class Discovery(NamedTuple):
 
 
 def make_discovery(config: DiscoverConfig, *, mesh: Any = None) -> Discovery:
-    """Returns the experiment that this config describes; `mesh` spreads the population over devices and changes no number.
+    """Returns the experiment that this config describes; `mesh` spreads its population over devices.
 
     Evolution starts from zero meta-parameters, under which agents learn nothing.
 
@@ -50,7 +50,7 @@ def make_discovery(config: DiscoverConfig, *, mesh: Any = None) -> Discovery:
         ValueError: if sizes do not fit together or something is unknown.
     """
     family = build_family(config.family)
-    env_params = jax.eval_shape(family.sample, jax.random.key(0)).params
+    env_params = family.env.default_params  # real numbers: gymnax computes the bounds of some spaces from them
     objective = build_lpg(config.objective, family.env.action_space(env_params))
     agent = build_agent(config.agent, family, objective, env_params)
     lifetime = make_lifetime(family, agent, num_envs=config.agent.num_envs)
@@ -80,7 +80,9 @@ def make_discovery(config: DiscoverConfig, *, mesh: Any = None) -> Discovery:
     def step(state: DiscoverState) -> tuple[DiscoverState, Metrics]:
         strategy_state, result = generation(jax.random.fold_in(state.key, state.step), state.strategy)
         metrics = generation_metrics(strategy, state.strategy, strategy_state, result)
-        metrics["env_steps"] = (jnp.mean(result.info["env_steps"]) * (config.population.size * config.population.tasks_per_pair)).astype(jnp.int32)
+        metrics["env_steps"] = (
+            jnp.mean(result.info["env_steps"]) * (config.population.size * config.population.tasks_per_pair)
+        ).astype(jnp.int32)
         return DiscoverState(state.key, state.step + 1, strategy_state), metrics
 
     experiment = Experiment(init, step, lambda state: strategy.mean(state.strategy))

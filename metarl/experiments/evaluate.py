@@ -33,9 +33,9 @@ def evaluate_arms(
 ) -> list[dict[str, Any]]:
     """Returns evaluation rows: for every arm and horizon, the returns of K fresh agents at the end of their lives.
 
-    All arms meet the same held-out tasks with the same randomness. Where the optimum is known there are further rows with the return
-    divided by it, over the tasks whose optimum is at least 0.001. Intervals are 95 % bootstrap intervals of the interquartile
-    mean over tasks (over seeds, for a family of one task).
+    All arms meet the same held-out tasks with the same randomness. Where the optimum is known there are further rows
+    with the return divided by it, over the tasks whose optimum is at least 0.001. Intervals are 95 % bootstrap
+    intervals of the interquartile mean over tasks (over seeds, for a family of one task).
 
     Args:
         horizons: lengths of the lives, in agent updates.
@@ -67,9 +67,7 @@ def optimal_returns(family: TaskFamily, examinees: Examinees) -> np.ndarray | No
     return np.asarray(solve(examinees.task.params))
 
 
-def arm_rows(
-    arm: str, env: str, horizon: int, returns: np.ndarray, optimum: np.ndarray | None
-) -> list[dict[str, Any]]:
+def arm_rows(arm: str, env: str, horizon: int, returns: np.ndarray, optimum: np.ndarray | None) -> list[dict[str, Any]]:
     """Returns the rows of one arm at one horizon: `return`, and `normalised_return` where the optimum `[K]` is known.
 
     A return that is not finite counts as the lowest finite one and is counted in the row's `num_nonfinite`.

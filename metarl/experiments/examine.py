@@ -20,22 +20,26 @@ def examine(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Returns `(evaluation rows, arrays of recorded lives and of the fixed-batch probe)`.
 
-    The arms are `initial`, `discovered` and the configured baselines, all with the same agent, tasks and randomness. Uses all
-    devices of this process.
+    The arms are `initial`, `discovered` and the configured baselines, all with the same agent, tasks and randomness.
+    Uses all devices of this process.
     """
     family, setup = build_family(config.family), config.evaluation
-    action_space = family.env.action_space(jax.eval_shape(family.sample, jax.random.key(0)).params)
-    rules = [Arm("initial", discovery.objective, discovery.initial), Arm("discovered", discovery.objective, meta_params)]
+    action_space = family.env.action_space(family.env.default_params)
+    num_recorded = min(setup.num_recorded, setup.num_tasks)
+    rules = [
+        Arm("initial", discovery.objective, discovery.initial),
+        Arm("discovered", discovery.objective, meta_params),
+    ]
     baselines = [Arm(name, make_objective(name, action_space), ()) for name in setup.baselines]
     arrays: dict[str, Any] = {}
     probed: list[Any] = []
 
     def keep(arm: Arm, horizon: int, lives: Lives) -> None:
         if horizon in setup.recorded_horizons:
-            curves = {f"{arm.name}/{horizon}/{name}": x[: setup.num_recorded, :horizon] for name, x in lives.curve.items()}
+            curves = {f"{arm.name}/{horizon}/{name}": x[:num_recorded, :horizon] for name, x in lives.curve.items()}
             arrays.update(jax.device_get(curves))
         if arm.name == "discovered" and horizon == min(setup.horizons):
-            probed.append(jax.tree.map(lambda x: x[: setup.num_recorded], lives.params))
+            probed.append(jax.tree.map(lambda x: x[:num_recorded], lives.params))
 
     num_devices = jax.local_device_count()
     rows = evaluate_arms(
@@ -50,13 +54,13 @@ def examine(
         keep=keep,
     )
     report("probing the rule with a fixed batch")
-    examinees = held_out(family, config.seed, setup.num_recorded)
+    examinees = held_out(family, config.seed, num_recorded)
     arrays |= probe_rule(rules[1], family, config.agent, probed[0], examinees, lifetimes=setup.horizons)
     return rows, arrays
 
 
 def default_agent(env: str, recorded: AgentConfig | None) -> AgentConfig:
-    """Returns how agents are built in an environment: as the rule's own run did for grid-worlds, else by EmptyJackson/groove's settings.
+    """Returns how agents are built: as in the rule's own run on tabular grid-worlds, else as in EmptyJackson/groove.
 
     Those are Adam at 5e-4 and 64 workers for networks; the table learning rates of grid-worlds would destroy a network.
     """

@@ -1,4 +1,4 @@
-"""Many lives at once under one rule: the program behind every evaluation, and the recorded lives behind every figure."""
+"""Many lives at once under one rule: the program behind every evaluation and every figure of a life."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +17,8 @@ from metarl.objectives.base import Objective
 from populations.mesh import map_over_devices, num_shards
 
 HELD_OUT = 0x4E1D
-"""Folded into the key of held-out tasks, so that no seed of a discovery run can draw its training tasks from the same stream."""
+"""Folded into the key of held-out tasks, so that no seed of a discovery run can draw its training tasks from the same
+stream."""
 
 
 class Arm(NamedTuple):
@@ -32,7 +33,7 @@ class Arm(NamedTuple):
 
 
 class Examinees(NamedTuple):
-    """Held-out tasks and the randomness of the lives on them; leading axis K. The same for every arm, so that arms are paired."""
+    """Held-out tasks and the randomness of the lives on them, leading axis K; equal for all arms, which are paired."""
 
     task: Task
     """K tasks; their own lifetimes are ignored."""
@@ -61,7 +62,13 @@ def held_out(family: TaskFamily, seed: int, num_tasks: int) -> Examinees:
 
 
 def make_lives(
-    objective: Objective, family: TaskFamily, config: AgentConfig, *, max_lifetime: int, chunk: int = 32, mesh: Any = None
+    objective: Objective,
+    family: TaskFamily,
+    config: AgentConfig,
+    *,
+    max_lifetime: int,
+    chunk: int = 32,
+    mesh: Any = None,
 ) -> Callable[[Any, Examinees, Int[Array, ""]], Lives]:
     """Returns `lives(meta_params, examinees, horizon) -> Lives`, compiled once for all horizons up to `max_lifetime`.
 
@@ -93,8 +100,7 @@ def make_lives(
 
 def agent_for(objective: Objective, family: TaskFamily, config: AgentConfig) -> Agent:
     """Returns the agent that follows this objective on this family."""
-    env_params = jax.eval_shape(family.sample, jax.random.key(0)).params
-    return build_agent(config, family, objective, env_params)
+    return build_agent(config, family, objective, family.env.default_params)
 
 
 def _pad(examinees: Examinees, multiple: int) -> Examinees:

@@ -25,7 +25,8 @@ class Preset(NamedTuple):
 TA_LPG_CPU = DiscoverConfig(
     generations=1500,
     family=FamilyConfig(env="gridworld/small", lifetime=(5, 50)),
-    # Of the time encodings, n/N alone did best at this size: ln N of lives beyond the trained ones misleads (docs/results.md).
+    # Of the time encodings, n/N alone did best at this size: ln N of lives beyond the trained ones misleads
+    # (docs/results.md).
     objective=LPGConfig(temporal=True, encoding="fraction", hidden_size=32),
     agent=AgentConfig(num_envs=8),
     population=PopulationConfig(size=64, sigma=0.1, sigma_floor=0.1, learning_rate=0.01, microbatch=8),

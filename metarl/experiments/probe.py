@@ -24,10 +24,10 @@ NUM_FRACTIONS = 21
 def probe_rule(
     arm: Arm, family: TaskFamily, config: AgentConfig, params: Any, examinees: Examinees, *, lifetimes: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-    """Returns what an LPG rule says about one fixed batch as it is told different times, `{"probe/<quantity>": [L, F]}`.
+    """Returns what an LPG rule says about one fixed batch at different told times, `{"probe/<quantity>": [L, F]}`.
 
-    Lifetimes N are as given; fractions n/N go from 0 to 1 in 21 steps with n rounded down and kept below N. Changes are root mean
-    square differences to the answer at n = 0.
+    Lifetimes N are as given; fractions n/N go from 0 to 1 in 21 steps with n rounded down and kept below N. Changes are
+    root mean square differences to the answer at n = 0.
 
     Args:
         params: network parameters of K agents, leading axis K; the batch is one fresh rollout of each.
@@ -38,7 +38,9 @@ def probe_rule(
     steps = np.stack([np.minimum((fractions * n).astype(np.int32), n - 1) for n in lifetimes])
 
     def answer(step: Int[Array, ""], lifetime: Int[Array, ""]) -> LPGTargets:
-        return jax.vmap(lambda rollout: arm.objective.targets(arm.meta_params, rollout, Progress(step, lifetime)))(batch)
+        return jax.vmap(lambda rollout: arm.objective.targets(arm.meta_params, rollout, Progress(step, lifetime)))(
+            batch
+        )
 
     @jax.jit
     def life(lifetime: Int[Array, ""], steps: Int[Array, " F"]) -> dict[str, Float[Array, " F"]]:

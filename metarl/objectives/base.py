@@ -12,7 +12,7 @@ Outputs = dict[str, Array]
 
 
 class Rollout(NamedTuple):
-    """What an agent saw and thought while acting with fixed parameters; leading axes `[T, B]`, or `[M]` in minibatches."""
+    """What an agent saw and thought while its parameters stood still; axes `[T, B]` lead, or `[M]` in minibatches."""
 
     observation: Any
     """Observation acted on."""
@@ -52,7 +52,7 @@ class Objective(NamedTuple):
     flows."""
     loss: Callable[[Any, Outputs, Rollout, Any, Progress], tuple[Float[Array, ""], dict[str, Array]]]
     """`loss(meta_params, outputs, rollout, targets, progress) -> (scalar to minimise, info)`. `outputs` are the
-    differentiable outputs at `rollout.observation`; every argument but `meta_params` and `progress` shares the leading axes. `info`
-    holds scalars."""
+    differentiable outputs at `rollout.observation`; every argument but `meta_params` and `progress` shares the leading
+    axes. `info` holds scalars."""
     uses_final_observation: bool = True
     """Whether `targets` looks at `rollout.next_outputs` where an episode was truncated."""

@@ -96,7 +96,7 @@ def test_closed_form_rules_live_too(factory, task, key):
 
 
 def test_minibatches_cover_every_transition_once_per_epoch(task, key):
-    """Under plain gradient descent on a loss linear in the outputs, one epoch of minibatches moves like one full step."""
+    """On a loss linear in the outputs, one epoch of minibatches under plain gradient descent is one full step."""
     objective = a2c(SPACE, entropy_coefficient=0.0)
     linear = objective._replace(
         targets=lambda meta, rollout, progress: rollout.reward,
