@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 COMMANDS = {
     "discover": "evolve a learning rule; the same command continues a run that was stopped",
@@ -25,17 +26,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if words[0] not in COMMANDS:
         return _fail(f"there is no command {words[0]!r}; choose one of {', '.join(COMMANDS)}")
-    from metarl.run.errors import Interrupted
+    from metarl.run.errors import Interrupted, explain_os_errors
 
     try:
-        return _run(words[0], words[1:])
+        with explain_os_errors(Path.cwd(), "read or write"):
+            return _run(words[0], words[1:])
+    except SystemExit as stop:  # tyro has printed help, or what is wrong with the words
+        return int(stop.code or 0)
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return stop.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         if os.environ.get("METARL_TRACEBACK"):
             raise
         return _fail(str(error))

@@ -10,11 +10,15 @@ from typing import Annotated, Any
 import tyro
 
 from metarl.cli.machine import largest_share, prepare_jax
+from metarl.cli.parse import parse
 from metarl.cli.tables import print_tables
 from metarl.experiments.config import CONFIG_TYPES, DiscoverConfig
 from metarl.experiments.presets import PRESETS
 from metarl.run.directory import RunDirectory, open_run, write_atomic
 from metarl.run.provenance import describe_session
+
+EVALUATION, REPORT = "evaluation.json", "report.html"
+"""Files of a run that the command makes after evolution, relative to its directory."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +50,31 @@ def discover(words: list[str]) -> None:
     """
     preset = _preset_in(words)
     default = DiscoverArguments(PRESETS[preset].config, preset)
-    arguments = tyro.cli(DiscoverArguments, args=words, default=default, prog="metarl discover")
+    arguments = parse(DiscoverArguments, words, prog="metarl discover", default=default)
+    if arguments.devices is not None and arguments.devices < 1:
+        raise ValueError(f"--devices is {arguments.devices}; it must be at least 1, or be left out")
     prepare_jax()
     from populations.mesh import initialise, is_lead
 
     initialise()
-    types = CONFIG_TYPES
-    with open_run(arguments.runs, arguments.name or preset, arguments.config, types, is_lead=is_lead()) as directory:
-        discovered = _evolve(arguments, directory)
+    name = arguments.name or preset
+    is_finished = _is_finished(arguments.runs / name)
+    # What cannot be built must fail before a run is made: its config would keep the name from the corrected command.
+    built = None if is_finished else _build(arguments)
+    with open_run(arguments.runs, name, arguments.config, CONFIG_TYPES, is_lead=is_lead()) as directory:
+        if built is not None:
+            meta_params = _evolve(arguments, directory, *built)
+            if directory.is_lead:
+                _examine(arguments, directory, built[0], meta_params, words)
         if directory.is_lead:
-            _examine(arguments, directory, discovered)
-            _report(directory)
+            _show(directory)
+
+
+def _is_finished(path: Path) -> bool:
+    """Returns whether everything that the command makes is there."""
+    status = path / "STATUS"
+    is_evolved = status.is_file() and status.read_text().strip() == "done"
+    return is_evolved and all((path / file).is_file() for file in ("export/rule.json", EVALUATION, REPORT))
 
 
 def _preset_in(words: list[str]) -> str:
@@ -69,23 +87,28 @@ def _preset_in(words: list[str]) -> str:
     return preset
 
 
-def _evolve(arguments: DiscoverArguments, directory: RunDirectory) -> Any:
-    """Returns the discovery and its final meta-parameters, after exporting the rule."""
+def _build(arguments: DiscoverArguments) -> tuple[Any, Any]:
+    """Returns the discovery and the mesh it is spread over."""
     import jax
 
     from metarl.experiments.discover import make_discovery
+    from populations.mesh import make_mesh
+
+    population = arguments.config.population
+    num_devices = arguments.devices or largest_share(jax.device_count(), population.size, population.microbatch)
+    mesh = make_mesh(num_devices) if num_devices > 1 else None
+    return make_discovery(arguments.config, mesh=mesh), mesh
+
+
+def _evolve(arguments: DiscoverArguments, directory: RunDirectory, discovery: Any, mesh: Any) -> Any:
+    """Returns the final meta-parameters, after exporting the rule."""
     from metarl.objectives.export import save_rule
     from metarl.run.config_codec import encode
     from metarl.run.loop import run
     from metarl.run.provenance import read_sessions
-    from populations.mesh import make_mesh, replicate, to_host
+    from populations.mesh import replicate, to_host
 
     config = arguments.config
-    num_devices = arguments.devices or largest_share(
-        jax.device_count(), config.population.size, config.population.microbatch
-    )
-    mesh = make_mesh(num_devices) if num_devices > 1 else None
-    discovery = make_discovery(config, mesh=mesh)
     state = run(
         discovery.experiment,
         directory,
@@ -101,32 +124,37 @@ def _evolve(arguments: DiscoverArguments, directory: RunDirectory) -> Any:
         sessions = read_sessions(directory)
         record = {"run": directory.name, "config": encode(config), "git": sessions[-1]["git"] if sessions else None}
         save_rule(directory.export, discovery.objective.name, discovery.objective.settings, meta_params, record)
-    return discovery, meta_params
+    return meta_params
 
 
-def _examine(arguments: DiscoverArguments, directory: RunDirectory, discovered: tuple[Any, Any]) -> None:
-    """Evaluates the initial and the discovered rule and the baselines once, writes the numbers, prints the table."""
-    file = directory.path / "evaluation.json"
-    if not file.exists():
-        from metarl.experiments.evaluate import evaluation_file
-        from metarl.experiments.examine import examine
+def _examine(
+    arguments: DiscoverArguments, directory: RunDirectory, discovery: Any, meta_params: Any, words: list[str]
+) -> None:
+    """Evaluates the initial and the discovered rule and the baselines, unless that is done; then writes the report."""
+    from analysis.report import write_report
+    from metarl.experiments.evaluate import evaluation_file
+    from metarl.experiments.examine import examine
 
-        discovery, meta_params = discovered
+    if not (directory.path / EVALUATION).exists():
         tell = (lambda message: None) if arguments.quiet else _tell
         rows, lives = examine(arguments.config, discovery, meta_params, report=tell)
         git = describe_session()["git"]
-        command = shlex.join(["metarl", "discover", *sys.argv[2:]])
+        command = shlex.join(["metarl", "discover", *words])
         content = evaluation_file(rows, command=command, commit=git and git["commit"])
         _write_arrays(directory.export / "lives.npz", lives)
-        write_atomic(file, json.dumps(content, allow_nan=False) + "\n")
-    print_tables(json.loads(file.read_text())["rows"])
+        write_atomic(directory.path / EVALUATION, json.dumps(content, allow_nan=False) + "\n")
+    write_report(directory.path)
 
 
-def _report(directory: RunDirectory) -> None:
-    from analysis.report import write_report
-
-    print(f"\nnumbers: {directory.path / 'evaluation.json'}\nrule:    {directory.export}")
-    print(f"report:  {write_report(directory.path)}")
+def _show(directory: RunDirectory) -> None:
+    """Prints the table of a finished run and where everything is."""
+    file = directory.path / EVALUATION
+    try:
+        rows = json.loads(file.read_text())["rows"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is not an evaluation file ({error!r}); delete it to have it made again") from error
+    print_tables(rows)
+    print(f"\nnumbers: {file}\nrule:    {directory.export}\nreport:  {directory.path / REPORT}")
 
 
 def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:

@@ -14,6 +14,9 @@ def prepare_jax() -> None:
     if "xla_force_host_platform_device_count" not in flags:
         count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={count}".strip()
+        # Devices that wait for the others in a collective hold their threads. Were there no more threads than devices,
+        # the last device would wait for ever for one to share a large product with. XLA reads their number from NPROC.
+        os.environ.setdefault("NPROC", str(2 * count))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metarl" / "compiled"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import tyro
 
+from metarl.cli.parse import parse
+
 
 @dataclass(frozen=True)
 class PlotArguments:
@@ -17,7 +19,7 @@ class PlotArguments:
 
 def plot(words: list[str]) -> None:
     """Writes the report of a run and prints where it is."""
-    arguments = tyro.cli(PlotArguments, args=words, prog="metarl plot")
+    arguments = parse(PlotArguments, words, prog="metarl plot")
     from analysis.report import write_report
 
     print(f"report: {write_report(arguments.run)}")

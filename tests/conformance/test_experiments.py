@@ -1,0 +1,141 @@
+"""Every experiment keeps the contract that the host loop relies on; a new one is one line in the table."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl.experiments.base import Experiment
+from metarl.experiments.config import AgentConfig, DiscoverConfig, FamilyConfig, LPGConfig, PopulationConfig
+from metarl.experiments.discover import make_discovery
+from metarl.run.dispatch import RESERVED
+
+DISCOVERY_METRICS = {
+    "fitness", "fitness_std", "fitness_best", "tied_pairs", "mean_norm", "move_norm", "num_nonfinite", "num_evaluated",
+    "env_steps",
+}  # fmt: skip
+
+ON_A_GRID = DiscoverConfig(
+    family=FamilyConfig("gridworld/debug", (1, 6)),
+    objective=LPGConfig(hidden_size=4),
+    agent=AgentConfig(num_envs=2, unroll_length=5),
+    population=PopulationConfig(size=16, microbatch=2),
+)
+ON_A_PROBE = DiscoverConfig(
+    family=FamilyConfig("probe/action_observation_reward", (3, 3)),
+    objective=LPGConfig(temporal=False, hidden_size=4),
+    agent=AgentConfig(num_envs=2, unroll_length=5, hidden=()),
+    population=PopulationConfig(strategy="snes", size=4, tasks_per_pair=2, shares_keys=False),
+)
+
+
+class Case(NamedTuple):
+    make: Callable[[], Experiment]
+    metrics: set[str]
+    """The metrics it promises."""
+
+
+CASES = {
+    "discover_ta_lpg": Case(lambda: make_discovery(ON_A_GRID).experiment, DISCOVERY_METRICS),
+    "discover_lpg_with_snes": Case(lambda: make_discovery(ON_A_PROBE).experiment, DISCOVERY_METRICS),
+}
+
+
+class Trace(NamedTuple):
+    """Four steps of an experiment by one compiled function."""
+
+    case: Case
+    experiment: Experiment
+    step: Any
+    """The step, jitted."""
+    states: list[Any]
+    """Five states."""
+    metrics: list[dict]
+    """What the four steps between them measured."""
+
+
+def follow(experiment, step, seed, num_steps):
+    states, metrics = [jax.jit(experiment.init)(jax.random.key(seed))], []
+    for _ in range(num_steps):
+        state, measured = step(states[-1])
+        states.append(state)
+        metrics.append(measured)
+    return states, metrics
+
+
+@pytest.fixture(params=CASES, scope="module")
+def trace(request):
+    case = CASES[request.param]
+    experiment = case.make()
+    step = jax.jit(experiment.step)
+    return Trace(case, experiment, step, *follow(experiment, step, 0, 4))
+
+
+def types(tree):
+    return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
+
+
+def bits(tree):
+    is_key = lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key)  # noqa: E731
+    return [np.asarray(jax.random.key_data(x) if is_key(x) else x).tobytes() for x in jax.tree.leaves(tree)]
+
+
+def test_a_step_adds_one_and_the_key_is_typed(trace):
+    assert [int(state.step) for state in trace.states] == [0, 1, 2, 3, 4]
+    assert all(state.step.dtype == jnp.int32 for state in trace.states)
+    assert all(jnp.issubdtype(state.key.dtype, jax.dtypes.prng_key) for state in trace.states)
+
+
+def test_the_state_keeps_its_types_and_the_step_compiles_once(trace):
+    assert all(types(state) == types(trace.states[0]) for state in trace.states)
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(trace.states[0]))
+    assert trace.step._cache_size() == 1
+
+
+def test_metrics_are_the_promised_names_as_strong_scalars(trace):
+    for metrics in trace.metrics:
+        assert set(metrics) == trace.case.metrics and not set(metrics) & set(RESERVED)
+        assert all(x.shape == () and x.dtype in (jnp.float32, jnp.int32) for x in metrics.values())
+        assert not any(x.weak_type for x in metrics.values())
+    assert types(trace.metrics[0]) == types(trace.metrics[-1])
+
+
+def test_everything_is_finite_and_steps_are_counted(trace):
+    for metrics in trace.metrics:
+        assert all(np.isfinite(value) for value in metrics.values())
+        assert metrics["env_steps"] > 0 and metrics["num_evaluated"] > 0 and metrics["num_nonfinite"] == 0
+    state = trace.experiment.export(trace.states[-1])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_twice_n_steps_are_n_steps_and_n_more_from_what_was_stored(trace):
+    """The state goes through host memory as a checkpoint does, so nothing can hide outside it."""
+    stored = jax.tree.map(
+        lambda x: jax.random.wrap_key_data(jnp.asarray(np.asarray(jax.random.key_data(x))))
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        else jnp.asarray(np.asarray(x)),
+        trace.states[2],
+    )
+    state, measured = stored, []
+    for _ in range(2):
+        state, metrics = trace.step(state)
+        measured.append(metrics)
+    assert bits(state) == bits(trace.states[4])
+    assert bits(measured) == bits(trace.metrics[2:])
+
+
+def test_the_seed_decides_everything(trace):
+    again, measured_again = follow(trace.experiment, trace.step, 0, 2)
+    assert bits(again) == bits(trace.states[:3]) and bits(measured_again) == bits(trace.metrics[:2])
+    other, _ = follow(trace.experiment, trace.step, 1, 2)
+    exported = [jax.tree.leaves(trace.experiment.export(states[2])) for states in (trace.states, other)]
+    assert any(np.any(x != y) for x, y in zip(*exported, strict=True))
+
+
+def test_the_experiment_moves_and_exports_what_it_moved(trace):
+    first, last = (trace.experiment.export(trace.states[index]) for index in (0, -1))
+    assert types(first) == types(last)
+    assert any(np.any(x != y) for x, y in zip(jax.tree.leaves(first), jax.tree.leaves(last), strict=True))
