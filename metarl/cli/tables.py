@@ -24,7 +24,5 @@ def print_tables(rows: list[dict[str, Any]]) -> None:
         mine = [row for row in rows if row["env"] == env]
         metric = "normalised_return" if any(row["metric"] == "normalised_return" for row in mine) else "return"
         count = len(next(row for row in mine if row["metric"] == metric)["values"])
-        print(
-            f"\n{env}: {metric.replace('_', ' ')} after lives of so many updates, IQM and 95 % interval of {count}"
-        )
+        print(f"\n{env}: {metric.replace('_', ' ')} after lives of so many updates, IQM and 95 % interval of {count}")
         print(horizon_table(mine, metric))

@@ -100,7 +100,7 @@ def _row(arm: str, env: str, setting: dict, metric: str, values: np.ndarray, ext
         "low": interval.low,
         "high": interval.high,
         "confidence": interval.confidence,
-        "mean": float(np.mean(values)),
+        "mean": float(np.mean(values, dtype=np.float64)),
         **extra,
         "values": [float(value) for value in values],
     }

@@ -74,13 +74,29 @@ def trace(request):
     return Trace(case, experiment, step, *follow(experiment, step, 0, 4))
 
 
+def leaf_types(tree):
+    """Shape, dtype and weakness of every leaf; typed keys have no weakness."""
+    return [(x.shape, x.dtype, getattr(x, "weak_type", False)) for x in jax.tree.leaves(tree)]
+
+
 def types(tree):
-    return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
+    return jax.tree.structure(tree), leaf_types(tree)
+
+
+def is_key(leaf):
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def bits(tree):
-    is_key = lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key)  # noqa: E731
-    return [np.asarray(jax.random.key_data(x) if is_key(x) else x).tobytes() for x in jax.tree.leaves(tree)]
+    leaves = jax.tree.leaves(tree)
+    return [np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf).tobytes() for leaf in leaves]
+
+
+def stored_and_loaded(leaf):
+    """The leaf after a way through host memory, as a checkpoint takes it."""
+    if is_key(leaf):
+        return jax.random.wrap_key_data(jnp.asarray(np.asarray(jax.random.key_data(leaf))))
+    return jnp.asarray(np.asarray(leaf))
 
 
 def test_a_step_adds_one_and_the_key_is_typed(trace):
@@ -91,7 +107,7 @@ def test_a_step_adds_one_and_the_key_is_typed(trace):
 
 def test_the_state_keeps_its_types_and_the_step_compiles_once(trace):
     assert all(types(state) == types(trace.states[0]) for state in trace.states)
-    assert not any(leaf.weak_type for leaf in jax.tree.leaves(trace.states[0]))
+    assert not any(is_weak for *_, is_weak in leaf_types(trace.states[0]))
     assert trace.step._cache_size() == 1
 
 
@@ -113,13 +129,7 @@ def test_everything_is_finite_and_steps_are_counted(trace):
 
 def test_twice_n_steps_are_n_steps_and_n_more_from_what_was_stored(trace):
     """The state goes through host memory as a checkpoint does, so nothing can hide outside it."""
-    stored = jax.tree.map(
-        lambda x: jax.random.wrap_key_data(jnp.asarray(np.asarray(jax.random.key_data(x))))
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-        else jnp.asarray(np.asarray(x)),
-        trace.states[2],
-    )
-    state, measured = stored, []
+    state, measured = jax.tree.map(stored_and_loaded, trace.states[2]), []
     for _ in range(2):
         state, metrics = trace.step(state)
         measured.append(metrics)
