@@ -24,7 +24,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 if num_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(max(1, (os.cpu_count() or 1) // num_workers))
-# XLA sizes its thread pool by NPROC. With no more threads than devices, a collective can wait for ever (cli/machine.py).
+# XLA sizes its thread pool by NPROC. With no more threads than devices a collective can wait for ever: cli/machine.py.
 os.environ["NPROC"] = "16"
 
 import jax  # noqa: E402
