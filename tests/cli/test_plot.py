@@ -1,0 +1,35 @@
+"""`metarl plot`: the report of any run, finished or not."""
+
+import shutil
+
+
+def test_the_report_of_a_run_is_written_and_named(smoke, cli, tmp_path):
+    """A run that was stopped before its evaluation, which is the quickest to draw."""
+    path = tmp_path / "run"
+    path.mkdir()
+    for name in ("config.json", "metrics.jsonl", "provenance.json", "STATUS"):
+        shutil.copy(smoke.path / name, path)
+    answer = cli("plot", path)
+    assert answer.code == 0 and answer.out == f"report: {path / 'report.html'}\n"
+    assert "gridworld/debug" in (path / "report.html").read_text()
+
+
+def test_what_is_no_run_is_refused_and_left_alone(refused, tree, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    before = tree(tmp_path)
+    refused("plot", tmp_path, mentions=[tmp_path, "not a run"])
+    refused("plot", tmp_path / "nothing", mentions=[tmp_path / "nothing", "not a run"])
+    assert tree(tmp_path) == before
+
+
+def test_a_damaged_run_is_refused_naming_the_file(smoke, refused, tmp_path):
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / "config.json").write_text("{")
+    refused("plot", path, mentions=[path / "config.json", "JSON"])
+    assert not (path / "report.html").exists()
+
+
+def test_a_run_must_be_given(cli):
+    answer = cli("plot")
+    assert answer.code == 2 and "PATH" in answer.err
