@@ -1,4 +1,4 @@
-"""Evolution discovers a learning rule: from one under which agents learn nothing to one that teaches them new levels."""
+"""Evolution discovers a learning rule: from one under which nothing is learned to one that teaches new levels."""
 
 import jax
 import pytest
@@ -59,7 +59,7 @@ def test_the_discovered_rule_teaches_agents_on_levels_that_it_has_never_seen(row
 
 
 def test_the_discovered_rule_gets_most_of_what_there_is_to_get(rows):
-    """Below 0.3 before, above 0.7 of the optimum after lives as long as the longest trained ones: five seeds gave 0.9."""
+    """After lives as long as the longest trained ones; four seeds gave 0.92 to 0.98 of the optimum."""
     assert intervals(rows, "initial")[20][1] < 0.5 < 0.7 < intervals(rows, "discovered")[20][0]
 
 
