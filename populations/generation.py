@@ -4,7 +4,7 @@ Work is counted in *trials*: one trial is one task that both partners of a pair 
 long they take, dealt like cards to the devices and cut into chunks, and each chunk runs as long as its longest trial.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
+from populations.fitness import z_scores
 from populations.mesh import map_over_devices, num_shards, replicate
 from populations.pairing import pair_index, partner_keys, to_members, to_pairs, trial_keys
 from populations.strategy import Strategy
@@ -27,6 +28,10 @@ class GenerationResult(NamedTuple):
     """Fitness of each member, averaged over its tasks; not shaped and possibly not finite."""
     info: dict[str, Float[Array, " P"]]
     """The scalars `evaluate` reported for each member, as float32, averaged over its tasks."""
+
+
+Measure = Callable[[Array, Any, Any], GenerationResult]
+"""`measure(key, state, population) -> GenerationResult`: how good every member is; consumes the key."""
 
 
 class Trials(NamedTuple):
@@ -48,19 +53,72 @@ def make_generation(
     sample_task: Callable[[Array], Any],
     *,
     mesh: Any = None,
+    **options: Any,
+) -> Callable[[Array, Any], tuple[Any, GenerationResult]]:
+    """Returns the generation of a population that is measured in one world; arguments as in `make_measure`."""
+    return generation_from(strategy, make_measure(strategy, evaluate, sample_task, mesh=mesh, **options), mesh=mesh)
+
+
+def generation_from(
+    strategy: Strategy, measure: Measure, *, mesh: Any = None
+) -> Callable[[Array, Any], tuple[Any, GenerationResult]]:
+    """Returns `generation(key, state) -> (state, GenerationResult)`, a pure function to be jitted; it consumes the key.
+
+    Args:
+        strategy: what is asked and told.
+        measure: from `make_measure` or `joint_measure`.
+        mesh: that of the measure.
+    """
+
+    def generation(key: Array, state: Any) -> tuple[Any, GenerationResult]:
+        key_ask, key_measure = jax.random.split(key)
+        population = strategy.ask(key_ask, state)
+        result = measure(key_measure, state, population)
+        return replicate((strategy.tell(state, population, result.fitness), result), mesh)
+
+    return generation
+
+
+def joint_measure(measures: Mapping[str, Measure]) -> Measure:
+    """Returns the measure of a population that lives in several worlds: the mean of its standard scores in each.
+
+    Worlds thus count alike, whatever their units. A member that is not finite in one of them is not finite. `info`
+    holds `<world>/fitness` and `<world>/<name>`.
+    """
+
+    def measure(key: Array, state: Any, population: Any) -> GenerationResult:
+        keys = jax.random.split(key, len(measures))
+        results = {
+            name: measure(key, state, population) for key, (name, measure) in zip(keys, measures.items(), strict=True)
+        }
+        fitness = jnp.stack([result.fitness for result in results.values()])
+        score = jnp.mean(jax.vmap(z_scores)(fitness), axis=0)
+        info = {f"{world}/{name}": x for world, result in results.items() for name, x in result.info.items()}
+        info |= {f"{world}/fitness": result.fitness for world, result in results.items()}
+        return GenerationResult(jnp.where(jnp.isfinite(fitness).all(axis=0), score, jnp.nan), info)
+
+    return measure
+
+
+def make_measure(
+    strategy: Strategy,
+    evaluate: Callable[[Any, Any, Array, Array], tuple[Array, dict[str, Array]]],
+    sample_task: Callable[[Array], Any],
+    *,
+    mesh: Any = None,
     microbatch: int | None = None,
     cost: Callable[[Any], Int[Array, ""]] | None = None,
     tasks_per_pair: int = 1,
     shares_keys: bool = True,
-) -> Callable[[Array, Any], tuple[Any, GenerationResult]]:
-    """Returns `generation(key, state) -> (state, GenerationResult)`, a pure function to be jitted; it consumes the key.
+) -> Measure:
+    """Returns how a population is measured in one world, a family of tasks.
 
     Partners i and i + P/2 get the same tasks and, if `shares_keys`, the same randomness in them. Tasks and life keys
     depend on the key and the pair only: for a given `microbatch` the number of devices changes no fitness at all, and
     `microbatch` changes it by rounding at most. Only fitness and info travel between devices.
 
     Args:
-        strategy: what is asked and told.
+        strategy: what made the population.
         evaluate: `evaluate(params, task, key, bound) -> (fitness, info)` for one candidate: a scalar to maximise and a
             dictionary of scalars. `bound` is an int32 scalar, the same for a whole chunk so that a loop up to it stays
             one loop under `vmap`; the result must be the same for every bound >= cost(task).
@@ -80,17 +138,14 @@ def make_generation(
     live = partial(_evaluate_share, strategy, evaluate, microbatch // 2, shares_keys=shares_keys)
     live_everywhere = map_over_devices(live, mesh)
 
-    def generation(key: Array, state: Any) -> tuple[Any, GenerationResult]:
-        key_ask, key_trials = jax.random.split(key)
-        population = strategy.ask(key_ask, state)
-        trials = draw_trials(key_trials, sample_task, num_pairs, tasks_per_pair, cost=cost, shares_keys=shares_keys)
+    def measure(key: Array, state: Any, population: Any) -> GenerationResult:
+        trials = draw_trials(key, sample_task, num_pairs, tasks_per_pair, cost=cost, shares_keys=shares_keys)
         order = replicate(deal(trials.cost, num_devices), mesh)
         fitness, info = live_everywhere(order, (state, to_pairs(population), trials))
         in_pair_order = partial(_average_tasks, order=order, tasks_per_pair=tasks_per_pair)
-        result = GenerationResult(in_pair_order(fitness), jax.tree.map(in_pair_order, info))
-        return replicate((strategy.tell(state, population, result.fitness), result), mesh)
+        return GenerationResult(in_pair_order(fitness), jax.tree.map(in_pair_order, info))
 
-    return generation
+    return measure
 
 
 def draw_trials(

@@ -24,7 +24,8 @@ def parse(kind: type[Arguments], words: Sequence[str], *, prog: str, default: An
     drawn = io.StringIO()
     try:
         with contextlib.redirect_stderr(drawn):
-            return tyro.cli(kind, args=words, prog=prog, **options)
+            # Where a field may hold one of several dataclasses, the default says which, instead of a subcommand.
+            return tyro.cli(kind, args=words, prog=prog, config=(tyro.conf.AvoidSubcommands,), **options)
     except SystemExit as stop:
         refusal = _cause(stop)
         if refusal is None:

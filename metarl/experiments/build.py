@@ -1,13 +1,21 @@
 """From configurations to the values that experiments are made of. The core functions themselves never see a config."""
 
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
 from envs.family import TaskFamily
 from envs.registry import make_family
-from metarl.experiments.config import AgentConfig, FamilyConfig, LPGConfig, PopulationConfig
+from metarl.experiments.config import AgentConfig, FamilyConfig, LPGConfig, LPOConfig, PopulationConfig
 from metarl.lifetime.agent import Agent, make_agent
 from metarl.lifetime.optimiser import make_optimiser
 from metarl.networks.network import make_network
 from metarl.objectives.base import Objective
 from metarl.objectives.lpg import lpg
+from metarl.objectives.registry import OBJECTIVES, make_objective
 from populations import fitness
 from populations.openai_es import openai_es
 from populations.strategy import Strategy
@@ -20,22 +28,52 @@ SHAPINGS = {
 """Fitness shaping by name."""
 
 
-def build_family(config: FamilyConfig) -> TaskFamily:
-    """Returns the task family, with the configured law of lifetimes."""
-    return make_family(config.env, lifetime=config.lifetime)
+INNER_SETTINGS = ("discount", "lambda_", "entropy_coefficient", "value_coefficient", "clips_value")
+"""Settings of objectives that are not the rule's but the agent's: they fit an environment, and stand in `AgentConfig`.
+"""
 
 
-def build_lpg(config: LPGConfig, action_space) -> Objective:
-    """Returns the LPG objective for this action space."""
-    return lpg(
-        action_space,
-        temporal=config.temporal,
-        encoding=config.encoding if config.temporal else None,
-        hidden_size=config.hidden_size,
-        lifetime_law=config.lifetime_law,
-        num_predictions=config.num_predictions,
-        prediction_coefficient=config.prediction_coefficient,
-    )
+def build_families(config: FamilyConfig) -> list[TaskFamily]:
+    """Returns the task families, with the configured law of lifetimes."""
+    return [make_family(name, lifetime=config.lifetime) for name in config.env]
+
+
+def build_rule(config: LPGConfig | LPOConfig, agent: AgentConfig, action_space: Any) -> Objective:
+    """Returns the objective to be discovered, for this action space."""
+    if isinstance(config, LPGConfig):
+        return lpg(
+            action_space,
+            temporal=config.temporal,
+            encoding=config.encoding if config.temporal else None,
+            hidden_size=config.hidden_size,
+            lifetime_law=config.lifetime_law,
+            num_predictions=config.num_predictions,
+            prediction_coefficient=config.prediction_coefficient,
+        )
+    rule = {
+        "temporal": config.temporal,
+        "log_horizon": config.log_horizon,
+        "ppo_init": config.ppo_init,
+        "hidden_size": config.hidden_size,
+    }
+    return build_objective("lpo", agent, action_space, **rule)
+
+
+def build_objective(name: str, agent: AgentConfig, action_space: Any, **settings: Any) -> Objective:
+    """Returns the named objective with the agent's inner settings, which come before those that a rule was saved with.
+
+    Raises:
+        ValueError: if the name is unknown or the objective does not take the settings.
+    """
+    taken = inspect.signature(OBJECTIVES[name]).parameters if name in OBJECTIVES else ()
+    inner = {setting: getattr(agent, setting) for setting in INNER_SETTINGS if setting in taken}
+    return make_objective(name, action_space, **{**settings, **inner})
+
+
+def starting_point(objective: Objective, key: Array) -> Any:
+    """Returns the meta-parameters that evolution starts from: zeros, or what the objective draws; consumes the key."""
+    drawn = objective.init(key)
+    return jax.tree.map(jnp.zeros_like, drawn) if objective.starts_from_zeros else drawn
 
 
 def build_agent(config: AgentConfig, family: TaskFamily, objective: Objective, default_params) -> Agent:
@@ -43,12 +81,17 @@ def build_agent(config: AgentConfig, family: TaskFamily, objective: Objective, d
     action_space = family.env.action_space(default_params)
     observation_space = family.env.observation_space(default_params)
     kind = _network_kind(observation_space) if config.network == "auto" else config.network
-    network = make_network(kind, observation_space, objective.heads(action_space), hidden=config.hidden)
+    network = make_network(
+        kind, observation_space, objective.heads(action_space), hidden=config.hidden, activation=config.activation
+    )
     optimiser = make_optimiser(
         config.optimiser,
         policy_learning_rate=config.policy_learning_rate,
         value_learning_rate=config.value_learning_rate,
         max_grad_norm=config.max_grad_norm,
+        joint_clip=config.joint_clip,
+        b1=config.adam_betas[0],
+        b2=config.adam_betas[1],
     )
     return make_agent(
         family.env,
@@ -60,6 +103,10 @@ def build_agent(config: AgentConfig, family: TaskFamily, objective: Objective, d
         unroll_length=config.unroll_length,
         num_epochs=config.num_epochs,
         num_minibatches=config.num_minibatches,
+        anneals=config.anneals,
+        normalises_observation=config.normalises_observation,
+        normalises_reward=config.normalises_reward,
+        discount=config.discount,
     )
 
 

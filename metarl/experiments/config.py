@@ -4,42 +4,28 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-MAX_COUNT = 2**31 - 1
-"""Largest number of anything that is counted on a device, where counts are int32."""
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be, in one sentence: the field, what was given, what is allowed."""
-
-
-def _require(holds: bool, sentence: str) -> None:
-    if not holds:
-        raise ConfigError(sentence)
-
-
-def _require_counts(room: str, **counts: int) -> None:
-    for name, count in counts.items():
-        _require(1 <= count <= MAX_COUNT, f"{room}{name} is {count}; it must be from 1 to {MAX_COUNT}")
-
-
-def _require_positive(room: str, **numbers: float) -> None:
-    for name, number in numbers.items():
-        _require(number > 0 and math.isfinite(number), f"{room}{name} is {number}; it must be positive and finite")
+from metarl.experiments.agent_config import AgentConfig
+from metarl.experiments.config_checks import MAX_COUNT, ConfigError, require, require_counts, require_positive
 
 
 @dataclass(frozen=True)
 class FamilyConfig:
     """Which worlds agents live in, and for how long."""
 
-    env: str = "gridworld/small"
-    """Task family by its registry name: gridworld/<mode>, probe/<name>, or the id of any gymnax environment."""
+    env: tuple[str, ...] = ("gridworld/small",)
+    """Task families by registry name: gridworld/<mode>, probe/<name>, brax/<name>, the id of any gymnax environment or
+    package.module:Class. With several, every candidate lives in all of them."""
     lifetime: tuple[int, int] | None = (5, 50)
     """Shortest and longest life in agent updates, drawn log-uniformly. None: the family's own law."""
 
     def __post_init__(self):
+        require(
+            len(self.env) > 0 and len(set(self.env)) == len(self.env),
+            f"family.env is {self.env}; give at least one name, and none of them twice",
+        )
         if self.lifetime is not None:
             low, high = self.lifetime
-            _require(
+            require(
                 1 <= low <= high <= MAX_COUNT,
                 f"family.lifetime is {low} {high}; it must satisfy 1 <= shortest <= longest <= {MAX_COUNT}",
             )
@@ -66,61 +52,36 @@ class LPGConfig:
 
     def __post_init__(self):
         low, high = self.lifetime_law
-        _require(1 <= low <= high, f"objective.lifetime_law is {low} {high}; it must satisfy 1 <= low <= high")
-        _require_counts("objective.", hidden_size=self.hidden_size)
-        _require(
+        require(1 <= low <= high, f"objective.lifetime_law is {low} {high}; it must satisfy 1 <= low <= high")
+        require_counts("objective.", hidden_size=self.hidden_size)
+        require(
             2 <= self.num_predictions <= MAX_COUNT,
             f"objective.num_predictions is {self.num_predictions}; it must be from 2 to {MAX_COUNT}",
         )
-        _require(
+        require(
             self.prediction_coefficient >= 0 and math.isfinite(self.prediction_coefficient),
             f"objective.prediction_coefficient is {self.prediction_coefficient}; it must be at least 0 and finite",
         )
 
 
 @dataclass(frozen=True)
-class AgentConfig:
-    """How every agent is built and how it learns; the same for all rules that are compared."""
+class LPOConfig:
+    """The drift function that is discovered, in the place of PPO's clip."""
 
-    network: Literal["auto", "tabular", "mlp", "conv"] = "auto"
-    """Kind of network. auto: tabular for state indices, conv for images, mlp for other arrays."""
-    hidden: tuple[int, ...] = (64, 64)
-    """Widths of the dense layers of mlp and conv networks."""
-    num_envs: int = 8
-    """Environments that an agent acts in at once; also the episodes of its examination."""
-    unroll_length: int = 20
-    """Environment steps of each of them between updates."""
-    optimiser: Literal["sgd", "adam"] = "sgd"
-    """How gradients become updates."""
-    policy_learning_rate: float = 40.0
-    """Step size of the policy."""
-    value_learning_rate: float = 4.0
-    """Step size of the prediction or value."""
-    max_grad_norm: float = 0.5
-    """Gradients are scaled down to this global norm, the policy's and the others' apart."""
-    num_epochs: int = 1
-    """Passes over each rollout. Only ppo has a use for more than one."""
-    num_minibatches: int = 1
-    """Gradient steps per pass."""
+    temporal: bool = True
+    """Whether n/N, how far through its life the agent is, multiplies the inputs of the drift."""
+    log_horizon: bool = False
+    """Whether ln N, how long that life is, multiplies them too; needs temporal."""
+    ppo_init: bool = True
+    """Whether the drift starts as PPO's, or as none."""
+    hidden_size: int = 128
+    """Units of the network."""
 
     def __post_init__(self):
-        for name in ("num_envs", "unroll_length", "num_epochs", "num_minibatches"):
-            _require_counts("agent.", **{name: getattr(self, name)})
-        for name in ("policy_learning_rate", "value_learning_rate", "max_grad_norm"):
-            _require_positive("agent.", **{name: getattr(self, name)})
-        _require(
-            all(1 <= width <= MAX_COUNT for width in self.hidden),
-            f"agent.hidden is {self.hidden}; every width must be from 1 to {MAX_COUNT}",
-        )
-        size = self.num_envs * self.unroll_length
-        _require(
-            size <= MAX_COUNT,
-            f"agent.num_envs is {self.num_envs} and agent.unroll_length {self.unroll_length}; "
-            f"their product must be at most {MAX_COUNT}",
-        )
-        _require(
-            size % self.num_minibatches == 0,
-            f"agent.num_minibatches is {self.num_minibatches}; it must divide num_envs x unroll_length = {size}",
+        require_counts("objective.", hidden_size=self.hidden_size)
+        require(
+            self.temporal or not self.log_horizon,
+            "objective.log_horizon is True for a rule that is blind to time; set objective.temporal or leave it out",
         )
 
 
@@ -156,15 +117,15 @@ class PopulationConfig:
     """Candidates living at once on a device; memory is linear in it. None: all of the device's share."""
 
     def __post_init__(self):
-        _require(
+        require(
             2 <= self.size <= MAX_COUNT and self.size % 2 == 0,
             f"population.size is {self.size}; candidates come in pairs, so it must be even and from 2 to {MAX_COUNT}",
         )
-        _require_positive("population.", sigma=self.sigma, learning_rate=self.learning_rate)
-        _require(0 <= self.b1 < 1, f"population.b1 is {self.b1}; it must lie in [0, 1)")
-        _require_counts("population.", tasks_per_pair=self.tasks_per_pair)
+        require_positive("population.", sigma=self.sigma, learning_rate=self.learning_rate)
+        require(0 <= self.b1 < 1, f"population.b1 is {self.b1}; it must lie in [0, 1)")
+        require_counts("population.", tasks_per_pair=self.tasks_per_pair)
         if self.microbatch is not None:
-            _require(
+            require(
                 self.microbatch >= 2 and self.microbatch % 2 == 0 and self.size % self.microbatch == 0,
                 f"population.microbatch is {self.microbatch}; it must be even and divide population.size = {self.size}",
             )
@@ -178,7 +139,7 @@ class EvaluationConfig:
     """Held-out tasks (lives per horizon and arm)."""
     horizons: tuple[int, ...] = (5, 10, 25, 50, 100, 200)
     """Lengths of the lives, in agent updates."""
-    baselines: tuple[Literal["a2c", "ppo"], ...] = ("a2c",)
+    baselines: tuple[Literal["a2c", "ppo", "dpo"], ...] = ("a2c",)
     """Closed-form rules that train the same agents for comparison."""
     num_recorded: int = 32
     """Lives per horizon of which every update is recorded, for the figures; all of them if num_tasks is smaller."""
@@ -186,8 +147,8 @@ class EvaluationConfig:
     """Horizons of the recorded lives; those that are not examined are passed over."""
 
     def __post_init__(self):
-        _require_counts("evaluation.", num_tasks=self.num_tasks, num_recorded=self.num_recorded)
-        _require(
+        require_counts("evaluation.", num_tasks=self.num_tasks, num_recorded=self.num_recorded)
+        require(
             len(self.horizons) > 0 and min(self.horizons) >= 1 and max(self.horizons) <= MAX_COUNT,
             f"evaluation.horizons is {self.horizons}; give at least one length, each from 1 to {MAX_COUNT} updates",
         )
@@ -206,16 +167,18 @@ class DiscoverConfig:
     checkpoint_every: int = 100
     """Generations that a killed run loses at most."""
     family: FamilyConfig = field(default_factory=FamilyConfig)
-    objective: LPGConfig = field(default_factory=LPGConfig)
+    objective: LPGConfig | LPOConfig = field(default_factory=LPGConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     population: PopulationConfig = field(default_factory=PopulationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self):
         for name in ("generations", "generations_per_dispatch", "checkpoint_every"):
-            _require_counts("", **{name: getattr(self, name)})
-        _require(0 <= self.seed < 2**32, f"seed is {self.seed}; it must lie in [0, 2^32)")
+            require_counts("", **{name: getattr(self, name)})
+        require(0 <= self.seed < 2**32, f"seed is {self.seed}; it must lie in [0, 2^32)")
 
 
-CONFIG_TYPES = (FamilyConfig, LPGConfig, AgentConfig, PopulationConfig, EvaluationConfig, DiscoverConfig)
+__all__ = ["MAX_COUNT", "AgentConfig", "ConfigError"]  # made elsewhere, and found here with the rest
+
+CONFIG_TYPES = (FamilyConfig, LPGConfig, LPOConfig, AgentConfig, PopulationConfig, EvaluationConfig, DiscoverConfig)
 """Every dataclass that a config file may name."""

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from envs.family import Task
+from envs.family import Task, TaskFamily
 from metarl.experiments.base import Experiment, Metrics
-from metarl.experiments.build import build_agent, build_family, build_lpg, build_strategy
+from metarl.experiments.build import build_agent, build_families, build_rule, build_strategy, starting_point
 from metarl.experiments.config import DiscoverConfig
 from metarl.lifetime.lifetime import make_lifetime
 from metarl.objectives.base import Objective
 from populations.fitness import count_nonfinite
-from populations.generation import GenerationResult, make_generation
+from populations.generation import GenerationResult, Measure, generation_from, joint_measure, make_measure
 from populations.strategy import Strategy
 
 
@@ -36,33 +36,61 @@ class Discovery(NamedTuple):
     objective: Objective
     """The rule that is discovered."""
     initial: Any
-    """Meta-parameters that evolution starts from: zeros."""
+    """Meta-parameters that evolution starts from."""
     strategy: Strategy
     """How the population is made and moved."""
+
+
+START = 0x57A7
+"""Folded into the seed's key where evolution starts from a drawn point, so that it differs from every other key."""
 
 
 def make_discovery(config: DiscoverConfig, *, mesh: Any = None) -> Discovery:
     """Returns the experiment that this config describes; `mesh` spreads its population over devices.
 
-    Evolution starts from zero meta-parameters, under which agents learn nothing.
+    Evolution starts from meta-parameters under which agents learn nothing (LPG) or learn as under PPO (LPO).
 
     Raises:
         ValueError: if sizes do not fit together or something is unknown.
     """
-    family = build_family(config.family)
+    families = build_families(config.family)
+    # Rules for different action spaces differ in the agents' heads alone, never in their own parameters.
+    objective = build_rule(config.objective, config.agent, families[0].env.action_space(families[0].env.default_params))
+    initial = starting_point(objective, jax.random.fold_in(jax.random.key(config.seed), START))
+    strategy = build_strategy(config.population, initial)
+    measures = {family.name: _make_measure(config, family, strategy, mesh) for family in families}
+    measure = next(iter(measures.values())) if len(measures) == 1 else joint_measure(measures)
+    generation = generation_from(strategy, measure, mesh=mesh)
+
+    def init(key: Array) -> DiscoverState:
+        key_strategy, key_run = jax.random.split(key)
+        return DiscoverState(key_run, jnp.int32(0), strategy.init(key_strategy, initial))
+
+    def step(state: DiscoverState) -> tuple[DiscoverState, Metrics]:
+        strategy_state, result = generation(jax.random.fold_in(state.key, state.step), state.strategy)
+        metrics = generation_metrics(strategy, state.strategy, strategy_state, result)
+        lives = config.population.size * config.population.tasks_per_pair
+        steps = [jnp.mean(x) for name, x in result.info.items() if name.endswith("env_steps")]
+        metrics["env_steps"] = (sum(steps[1:], steps[0]) * lives).astype(jnp.int32)
+        return DiscoverState(state.key, state.step + 1, strategy_state), metrics
+
+    experiment = Experiment(init, step, lambda state: strategy.mean(state.strategy))
+    return Discovery(experiment, objective, initial, strategy)
+
+
+def _make_measure(config: DiscoverConfig, family: TaskFamily, strategy: Strategy, mesh: Any) -> Measure:
+    """Returns how good rules are in one family."""
     env_params = family.env.default_params  # real numbers: gymnax computes the bounds of some spaces from them
-    objective = build_lpg(config.objective, family.env.action_space(env_params))
+    objective = build_rule(config.objective, config.agent, family.env.action_space(env_params))
     agent = build_agent(config.agent, family, objective, env_params)
     lifetime = make_lifetime(family, agent, num_envs=config.agent.num_envs)
-    initial = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(objective.init, jax.random.key(0)))
-    strategy = build_strategy(config.population, initial)
     examination_steps = config.agent.num_envs * family.max_episode_steps
 
     def evaluate(meta_params: Any, task: Task, key: Array, bound: Array) -> tuple[Float[Array, ""], dict[str, Array]]:
         fitness = lifetime(meta_params, task, key, bound).fitness
         return fitness, {"env_steps": task.lifetime * agent.steps_per_update + examination_steps}
 
-    generation = make_generation(
+    return make_measure(
         strategy,
         evaluate,
         family.sample,
@@ -73,30 +101,24 @@ def make_discovery(config: DiscoverConfig, *, mesh: Any = None) -> Discovery:
         shares_keys=config.population.shares_keys,
     )
 
-    def init(key: Array) -> DiscoverState:
-        key_strategy, key_run = jax.random.split(key)
-        return DiscoverState(key_run, jnp.int32(0), strategy.init(key_strategy, initial))
-
-    def step(state: DiscoverState) -> tuple[DiscoverState, Metrics]:
-        strategy_state, result = generation(jax.random.fold_in(state.key, state.step), state.strategy)
-        metrics = generation_metrics(strategy, state.strategy, strategy_state, result)
-        metrics["env_steps"] = (
-            jnp.mean(result.info["env_steps"]) * (config.population.size * config.population.tasks_per_pair)
-        ).astype(jnp.int32)
-        return DiscoverState(state.key, state.step + 1, strategy_state), metrics
-
-    experiment = Experiment(init, step, lambda state: strategy.mean(state.strategy))
-    return Discovery(experiment, objective, initial, strategy)
-
 
 def generation_metrics(strategy: Strategy, before: Any, after: Any, result: GenerationResult) -> Metrics:
-    """Returns what a generation is remembered by, over members with finite fitness."""
+    """Returns what a generation is remembered by, over members with finite fitness.
+
+    In several worlds `fitness` is the mean over worlds of the members' mean fitness, each in its own units; there is
+    one `fitness/<world>` besides. The standard deviation, the best and ties are those of what evolution was told.
+    """
     fitness = result.fitness
     is_finite = jnp.isfinite(fitness)
     plus, minus = jnp.split(fitness, 2)
+    worlds = {
+        f"fitness/{name.removesuffix('/fitness')}": jnp.mean(x, where=jnp.isfinite(x))
+        for name, x in result.info.items()
+        if name.endswith("/fitness")
+    }
     move = jax.tree.map(jnp.subtract, strategy.mean(after), strategy.mean(before))
     return {
-        "fitness": jnp.mean(fitness, where=is_finite),
+        "fitness": sum(worlds.values()) / len(worlds) if worlds else jnp.mean(fitness, where=is_finite),
         "fitness_std": jnp.std(fitness, where=is_finite),
         "fitness_best": jnp.max(fitness, where=is_finite, initial=-jnp.inf),
         "tied_pairs": jnp.mean((plus == minus).astype(jnp.float32)),
@@ -104,6 +126,7 @@ def generation_metrics(strategy: Strategy, before: Any, after: Any, result: Gene
         "move_norm": _norm(move),
         "num_nonfinite": count_nonfinite(fitness),
         "num_evaluated": jnp.int32(fitness.shape[0]),
+        **worlds,
     }
 
 

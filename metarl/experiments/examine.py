@@ -5,13 +5,13 @@ from typing import Any
 
 import jax
 
-from metarl.experiments.build import build_family
-from metarl.experiments.config import AgentConfig, DiscoverConfig
+from envs.family import TaskFamily
+from metarl.experiments.build import build_families, build_objective, build_rule
+from metarl.experiments.config import DiscoverConfig, LPGConfig
 from metarl.experiments.discover import Discovery
 from metarl.experiments.evaluate import evaluate_arms
 from metarl.experiments.lives import Arm, Lives, held_out
 from metarl.experiments.probe import probe_rule
-from metarl.objectives.registry import make_objective
 from populations.mesh import make_mesh
 
 
@@ -20,17 +20,28 @@ def examine(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Returns `(evaluation rows, arrays of recorded lives and of the fixed-batch probe)`.
 
-    The arms are `initial`, `discovered` and the configured baselines, all with the same agent, tasks and randomness.
-    Uses all devices of this process.
+    The arms are `initial`, `discovered` and the configured baselines, all with the same agent, tasks and randomness, in
+    every environment of the run. Lives are recorded, and LPG is probed, in the first of them. Uses all devices of this
+    process.
     """
-    family, setup = build_family(config.family), config.evaluation
+    arrays: dict[str, Any] = {}
+    rows = []
+    for index, family in enumerate(build_families(config.family)):
+        examined, recorded = _examine_family(config, family, discovery.initial, meta_params, report)
+        rows += examined
+        arrays |= recorded if index == 0 else {}
+    return rows, arrays
+
+
+def _examine_family(
+    config: DiscoverConfig, family: TaskFamily, initial: Any, meta_params: Any, report: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    setup = config.evaluation
     action_space = family.env.action_space(family.env.default_params)
     num_recorded = min(setup.num_recorded, setup.num_tasks)
-    rules = [
-        Arm("initial", discovery.objective, discovery.initial),
-        Arm("discovered", discovery.objective, meta_params),
-    ]
-    baselines = [Arm(name, make_objective(name, action_space), ()) for name in setup.baselines]
+    objective = build_rule(config.objective, config.agent, action_space)
+    rules = [Arm("initial", objective, initial), Arm("discovered", objective, meta_params)]
+    baselines = [Arm(name, build_objective(name, config.agent, action_space), ()) for name in setup.baselines]
     arrays: dict[str, Any] = {}
     probed: list[Any] = []
 
@@ -53,17 +64,8 @@ def examine(
         report=report,
         keep=keep,
     )
-    report("probing the rule with a fixed batch")
-    examinees = held_out(family, config.seed, num_recorded)
-    arrays |= probe_rule(rules[1], family, config.agent, probed[0], examinees, lifetimes=setup.horizons)
+    if isinstance(config.objective, LPGConfig):
+        report("probing the rule with a fixed batch")
+        examinees = held_out(family, config.seed, num_recorded)
+        arrays |= probe_rule(rules[1], family, config.agent, probed[0], examinees, lifetimes=setup.horizons)
     return rows, arrays
-
-
-def default_agent(env: str, recorded: AgentConfig | None) -> AgentConfig:
-    """Returns how agents are built: as in the rule's own run on tabular grid-worlds, else as in EmptyJackson/groove.
-
-    Those are Adam at 5e-4 and 64 workers for networks; the table learning rates of grid-worlds would destroy a network.
-    """
-    if env.startswith("gridworld/") and not env.startswith("gridworld/rand"):
-        return recorded or AgentConfig()
-    return AgentConfig(num_envs=64, optimiser="adam", policy_learning_rate=5e-4, value_learning_rate=5e-4)

@@ -6,9 +6,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from envs.rollout import Policy, Trajectory, Workers, reset, unroll
+from metarl.lifetime.learn import make_learn
+from metarl.lifetime.normalise import (
+    Normaliser,
+    init_normaliser,
+    normalise_observation,
+    normalise_rewards,
+    see,
+)
 from metarl.networks import policy as policies
 from metarl.networks.network import Network
 from metarl.objectives.base import Objective, Rollout
@@ -24,6 +32,8 @@ class AgentState(NamedTuple):
     """optax state."""
     workers: Workers
     """B environments in the middle of their episodes."""
+    normaliser: Normaliser
+    """What is known of the scale of observations and returns."""
 
 
 class Agent(NamedTuple):
@@ -36,8 +46,8 @@ class Agent(NamedTuple):
     it."""
     rollout: Callable[[AgentState, Any, Array], tuple[Workers, Rollout]]
     """`rollout(state, env_params, key) -> (workers afterwards, Rollout [T, B])`: acting without learning."""
-    policy: Callable[[Any], Policy]
-    """`policy(params) -> Policy`: sampled actions."""
+    policy: Callable[[AgentState], Policy]
+    """`policy(state) -> Policy`: sampled actions."""
     steps_per_update: int
     """Environment steps of one update, T x B."""
 
@@ -53,6 +63,10 @@ def make_agent(
     unroll_length: int,
     num_epochs: int = 1,
     num_minibatches: int = 1,
+    anneals: bool = False,
+    normalises_observation: bool = False,
+    normalises_reward: bool = False,
+    discount: float = 0.99,
 ) -> Agent:
     """Returns the agent that follows `objective` with `network` in `env`.
 
@@ -61,6 +75,10 @@ def make_agent(
         unroll_length: T, steps of every worker between updates.
         num_epochs: passes over each rollout.
         num_minibatches: gradient steps per pass; must divide T x B.
+        anneals: whether steps shrink linearly to nothing over the life.
+        normalises_observation: whether the network sees standard scores, by the running moments of all workers.
+        normalises_reward: whether rewards are divided by the running deviation of discounted returns before learning.
+        discount: of those returns.
 
     Raises:
         ValueError: if the minibatches do not divide the rollout.
@@ -69,54 +87,63 @@ def make_agent(
         raise ValueError(
             f"{num_minibatches} minibatches do not divide a rollout of {unroll_length} x {num_envs} transitions"
         )
-    learn = _make_learn(objective, network, optimiser, num_epochs, num_minibatches)
+    schedule = {"num_epochs": num_epochs, "num_minibatches": num_minibatches, "anneals": anneals}
+    learn = make_learn(objective, network, optimiser, **schedule)
+    normalises = {"observations": normalises_observation, "rewards": normalises_reward}
 
     def init(key: Array, env_params: Any) -> AgentState:
         key_network, key_workers = jax.random.split(key)
         params = network.init(key_network)
-        return AgentState(params, optimiser.init(params), reset(env, env_params, key_workers, num_envs))
+        workers = reset(env, env_params, key_workers, num_envs)
+        normaliser = init_normaliser(workers.observation, num_envs, **normalises)
+        return AgentState(params, optimiser.init(params), workers, normaliser)
 
-    def policy(params: Any) -> Policy:
-        return Policy(
-            draw_noise=lambda key, shape: policies.draw_action_noise(key, action_space, shape),
-            act=lambda observation, noise: policies.act(
-                network.apply(params, observation)["policy"], noise, action_space
-            ),
-        )
+    def policy(state: AgentState) -> Policy:
+        def act(observation: Any, noise: Array) -> Array:
+            outputs = network.apply(state.params, normalise_observation(state.normaliser, observation))
+            return policies.act(outputs["policy"], noise, action_space)
+
+        return Policy(lambda key, shape: policies.draw_action_noise(key, action_space, shape), act)
 
     def rollout(state: AgentState, env_params: Any, key: Array) -> tuple[Workers, Rollout]:
         workers, trajectory = unroll(
             env,
             env_params,
-            policy(state.params),
+            policy(state),
             state.workers,
             key,
             num_steps=unroll_length,
             keeps_final=objective.uses_final_observation,
         )
-        return workers, complete_rollout(network, state.params, trajectory, workers.observation)
+        return workers, complete_rollout(network, state, trajectory, workers.observation)
 
     def update(meta_params: Any, state: AgentState, env_params: Any, progress: Progress, key: Array):
         key_rollout, key_learn = jax.random.split(key)
         workers, seen = rollout(state, env_params, key_rollout)
-        params, optimiser_state, info = learn(meta_params, state.params, state.optimiser, seen, progress, key_learn)
+        normaliser, scaled = normalise_rewards(state.normaliser, seen, discount)
+        scaled = scaled._replace(observation=normalise_observation(normaliser, seen.observation))
+        params, optimiser_state, info = learn(meta_params, state.params, state.optimiser, scaled, progress, key_learn)
         info = {**info, "reward": jnp.mean(seen.reward), "return": jnp.mean(workers.last_return)}
-        return AgentState(params, optimiser_state, workers), info
+        return AgentState(params, optimiser_state, workers, see(normaliser, seen.observation)), info
 
     return Agent(init, update, rollout, policy, num_envs * unroll_length)
 
 
-def complete_rollout(network: Network, params: Any, trajectory: Trajectory, observation_after: Any) -> Rollout:
+def complete_rollout(network: Network, state: AgentState, trajectory: Trajectory, observation_after: Any) -> Rollout:
     """Returns the trajectory with the network's outputs at every state and at its successor."""
+
+    def outputs_at(observation: Any) -> Any:
+        return network.apply(state.params, normalise_observation(state.normaliser, observation))
+
     if trajectory.final_observation is None:
-        observations = jax.tree.map(
-            lambda before, last: jnp.concatenate([before, last[None]]), trajectory.observation, observation_after
+        outputs = outputs_at(
+            jax.tree.map(
+                lambda before, last: jnp.concatenate([before, last[None]]), trajectory.observation, observation_after
+            )
         )
-        outputs = network.apply(params, observations)
         now, then = (jax.tree.map(lambda x, s=s: x[s], outputs) for s in (slice(None, -1), slice(1, None)))
     else:
-        now = network.apply(params, trajectory.observation)
-        then = network.apply(params, trajectory.final_observation)
+        now, then = outputs_at(trajectory.observation), outputs_at(trajectory.final_observation)
     return Rollout(
         trajectory.observation,
         trajectory.action,
@@ -126,48 +153,3 @@ def complete_rollout(network: Network, params: Any, trajectory: Trajectory, obse
         now,
         then,
     )
-
-
-def _make_learn(
-    objective: Objective,
-    network: Network,
-    optimiser: optax.GradientTransformation,
-    num_epochs: int,
-    num_minibatches: int,
-) -> Callable:
-    def gradient_step(meta_params: Any, params: Any, optimiser_state: Any, batch: tuple, progress: Progress):
-        rollout, targets = batch
-
-        def loss(params: Any):
-            outputs = network.apply(params, rollout.observation)
-            return objective.loss(meta_params, outputs, rollout, targets, progress)
-
-        gradients, info = jax.grad(loss, has_aux=True)(params)
-        updates, optimiser_state = optimiser.update(gradients, optimiser_state, params)
-        info = {**info, **_norms("gradient_norm", gradients), **_norms("update_norm", updates)}
-        return optax.apply_updates(params, updates), optimiser_state, info
-
-    def learn(meta_params: Any, params: Any, optimiser_state: Any, rollout: Rollout, progress: Progress, key: Array):
-        batch = (rollout, objective.targets(meta_params, rollout, progress))
-        if num_epochs == num_minibatches == 1:
-            return gradient_step(meta_params, params, optimiser_state, batch, progress)
-
-        def step(carry: tuple, indices: Array) -> tuple[tuple, dict]:
-            params, optimiser_state, info = gradient_step(
-                meta_params, *carry, jax.tree.map(lambda x: x[indices], flat), progress
-            )
-            return (params, optimiser_state), info
-
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
-        num_samples = rollout.reward.size
-        keys = jax.random.split(key, num_epochs)
-        order = jax.vmap(lambda key: jax.random.permutation(key, num_samples))(keys)
-        indices = order.reshape(num_epochs * num_minibatches, -1)
-        (params, optimiser_state), info = jax.lax.scan(step, (params, optimiser_state), indices)
-        return params, optimiser_state, jax.tree.map(jnp.mean, info)
-
-    return learn
-
-
-def _norms(name: str, tree: dict[str, Any]) -> dict[str, Float[Array, ""]]:
-    return {f"{name}_{head}": optax.tree.norm(branch) for head, branch in tree.items()}

@@ -59,9 +59,13 @@ def make_lifetime(family: TaskFamily, agent: Agent, *, num_envs: int, records_cu
         curve = _empty_curve(agent, meta_params, state, task, family.max_lifetime) if records_curve else {}
         num_updates = jnp.minimum(bound, family.max_lifetime)
         state, curve = jax.lax.fori_loop(0, num_updates, update, (state, curve))
-        policy = agent.policy(state.params)
         returns = evaluate(
-            family.env, task.params, policy, key_evaluate, num_envs=num_envs, num_steps=family.max_episode_steps
+            family.env,
+            task.params,
+            agent.policy(state),
+            key_evaluate,
+            num_envs=num_envs,
+            num_steps=family.max_episode_steps,
         )
         return LifetimeResult(jnp.mean(returns), curve, state)
 

@@ -1,6 +1,5 @@
-"""What objectives with a policy and a value head share: advantages, critic losses, and proximal actor losses."""
+"""What objectives with a policy and a value head share: advantages, critic losses, and checks."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,14 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from metarl.networks import policy
-from metarl.objectives.base import Outputs, Rollout
+from metarl.objectives.base import Rollout
 from metarl.returns import generalised_advantages
 
 EPSILON = 1e-8
 """Added to the standard deviation that advantages are divided by."""
-
-Drift = Callable[[Float[Array, "*batch"], Float[Array, "*batch"], Float[Array, "*batch"]], Float[Array, "*batch"]]
-"""`drift(ratio, log_ratio, advantage) -> f`, elementwise: the penalty of a proximal actor loss `-mean(ratio A - f)`."""
 
 
 class AdvantageTargets(NamedTuple):
@@ -64,55 +60,6 @@ def clipped_value_loss(
     """
     held = old_value + jnp.clip(value - old_value, -clip, clip)
     return 0.5 * jnp.mean(jnp.maximum(jnp.square(value - target), jnp.square(held - target)))
-
-
-def proximal_loss(
-    outputs: Outputs,
-    rollout: Rollout,
-    targets: AdvantageTargets,
-    *,
-    action_space: Any,
-    drift: Drift,
-    entropy_coefficient: float,
-    value_coefficient: float,
-    clip: float = 0.2,
-    clips_value: bool = False,
-) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Returns `-mean(r A - f) + value_coefficient x value loss - entropy_coefficient x entropy`, and its statistics.
-
-    r is the ratio of the action's probability to what it was when acting, A the advantage normalised over the batch
-    given, and `f = drift(r, log r, A)`. PPO, DPO and LPO differ in f alone.
-
-    Args:
-        outputs: differentiable outputs at `rollout.observation`.
-        rollout: transitions with the acting policy's outputs, any leading axes.
-        targets: from `advantage_targets`, same axes.
-        action_space: gymnax action space.
-        drift: the penalty f.
-        entropy_coefficient: weight of the entropy bonus.
-        value_coefficient: weight of the critic's loss.
-        clip: ratios further than this from 1 count in `clip_fraction`; also the critic's clip.
-        clips_value: whether the critic's loss is clipped.
-
-    Source: Lu et al. 2022 (mirror learning form of the actor loss).
-    """
-    old_log_prob = policy.log_prob(rollout.outputs["policy"], rollout.action, action_space)
-    log_ratio = policy.log_prob(outputs["policy"], rollout.action, action_space) - old_log_prob
-    ratio, advantage = jnp.exp(log_ratio), normalise(targets.advantage)
-    actor = -jnp.mean(ratio * advantage - drift(ratio, log_ratio, advantage))
-    entropy = jnp.mean(policy.entropy(outputs["policy"], action_space))
-    value, old_value = outputs["value"][..., 0], rollout.outputs["value"][..., 0]
-    critic = (
-        clipped_value_loss(value, targets.value, old_value, clip) if clips_value else value_loss(value, targets.value)
-    )
-    info = {
-        "policy_entropy": entropy,
-        "policy_kl": kl_estimate(log_ratio),
-        "clip_fraction": jnp.mean((jnp.abs(ratio - 1.0) > clip).astype(jnp.float32)),
-        "value_loss": critic,
-        "advantage_std": jnp.std(targets.advantage),
-    }
-    return actor + value_coefficient * critic - entropy_coefficient * entropy, info
 
 
 def kl_estimate(log_ratio: Float[Array, "*batch"]) -> Float[Array, ""]:

@@ -56,3 +56,8 @@ class Objective(NamedTuple):
     axes. `info` holds scalars."""
     uses_final_observation: bool = True
     """Whether `targets` looks at `rollout.next_outputs` where an episode was truncated."""
+    drift: Callable[..., Array] | None = None
+    """`drift(meta_params, ratio, log_ratio, advantage, progress) -> f`, elementwise, of a proximal objective;
+    None for other objectives."""
+    starts_from_zeros: bool = True
+    """Whether evolution starts from zero meta-parameters rather than from what `init` draws."""

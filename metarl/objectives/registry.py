@@ -5,10 +5,12 @@ from typing import Any
 
 from metarl.objectives.a2c import a2c
 from metarl.objectives.base import Objective
+from metarl.objectives.dpo import dpo
 from metarl.objectives.lpg import lpg
+from metarl.objectives.lpo import lpo
 from metarl.objectives.ppo import ppo
 
-OBJECTIVES: dict[str, Callable[..., Objective]] = {"a2c": a2c, "ppo": ppo, "lpg": lpg}
+OBJECTIVES: dict[str, Callable[..., Objective]] = {"a2c": a2c, "ppo": ppo, "dpo": dpo, "lpg": lpg, "lpo": lpo}
 """Factories `f(action_space, **settings) -> Objective` by name."""
 
 

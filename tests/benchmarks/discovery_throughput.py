@@ -19,7 +19,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import jax.numpy as jnp
 
-from metarl.experiments.build import build_agent, build_family, build_lpg, build_strategy
+from metarl.experiments.build import build_agent, build_families, build_rule, build_strategy
 from metarl.experiments.config import AgentConfig, FamilyConfig, LPGConfig, PopulationConfig
 from metarl.lifetime.lifetime import make_lifetime
 from populations.generation import make_generation
@@ -70,10 +70,10 @@ def measure(setting: Setting) -> list[dict]:
 
 def make_benchmark(setting: Setting):
     """Returns `(generation(key, state), state)`: fresh levels and lifetimes, whole lives, evaluation included."""
-    family = build_family(FamilyConfig(setting.env, setting.lifetime))
+    family = build_families(FamilyConfig((setting.env,), setting.lifetime))[0]
     params = jax.eval_shape(family.sample, jax.random.key(0)).params
     rule = LPGConfig(hidden_size=setting.hidden_size)
-    objective = build_lpg(rule, family.env.action_space(params))
+    objective = build_rule(rule, AgentConfig(), family.env.action_space(params))
     agent = build_agent(AgentConfig(num_envs=NUM_ENVS, unroll_length=UNROLL), family, objective, params)
     lifetime = make_lifetime(family, agent, num_envs=NUM_ENVS)
     initial = jax.tree.map(jnp.zeros_like, objective.init(jax.random.key(0)))

@@ -95,7 +95,7 @@ def test_the_evaluation_has_every_arm_at_every_horizon_and_says_where_it_comes_f
     expected = {(arm, horizon) for arm in ("initial", "discovered", "a2c") for horizon in SMOKE.evaluation.horizons}
     assert {key[:2] for key in found} == expected and {key[2] for key in found} <= {"return", "normalised_return"}
     for row in content["rows"]:
-        assert row["env"] == SMOKE.family.env and row["low"] <= row["iqm"] <= row["high"]
+        assert row["env"] == SMOKE.family.env[0] and row["low"] <= row["iqm"] <= row["high"]
         assert (
             len(row["values"]) + row.get("num_excluded", 0) * (row["metric"] != "return") == SMOKE.evaluation.num_tasks
         )
@@ -120,7 +120,7 @@ def test_the_exported_rule_is_the_final_mean_and_not_the_initial_one(smoke):
 
 def test_the_exported_rule_rebuilds_the_objective_and_says_how_it_came_to_be(smoke):
     rule = load_rule(smoke.path / "export")
-    space = make_family(SMOKE.family.env).env.action_space()
+    space = make_family(SMOKE.family.env[0]).env.action_space()
     assert make_objective(rule.objective, space, **rule.settings).settings == make_discovery(SMOKE).objective.settings
     assert rule.record["run"] == "smoke" and rule.record["config"]["population"]["size"] == SMOKE.population.size
 

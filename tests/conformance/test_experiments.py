@@ -19,13 +19,13 @@ DISCOVERY_METRICS = {
 }  # fmt: skip
 
 ON_A_GRID = DiscoverConfig(
-    family=FamilyConfig("gridworld/debug", (1, 6)),
+    family=FamilyConfig(("gridworld/debug",), (1, 6)),
     objective=LPGConfig(hidden_size=4),
     agent=AgentConfig(num_envs=2, unroll_length=5),
     population=PopulationConfig(size=16, microbatch=2),
 )
 ON_A_PROBE = DiscoverConfig(
-    family=FamilyConfig("probe/action_observation_reward", (3, 3)),
+    family=FamilyConfig(("probe/action_observation_reward",), (3, 3)),
     objective=LPGConfig(temporal=False, hidden_size=4),
     agent=AgentConfig(num_envs=2, unroll_length=5, hidden=()),
     population=PopulationConfig(strategy="snes", size=4, tasks_per_pair=2, shares_keys=False),

@@ -11,7 +11,9 @@ from gymnax.environments import spaces
 
 from metarl.objectives.a2c import a2c
 from metarl.objectives.base import Rollout
+from metarl.objectives.dpo import dpo
 from metarl.objectives.lpg import lpg
+from metarl.objectives.lpo import lpo
 from metarl.objectives.ppo import ppo
 from metarl.objectives.registry import OBJECTIVES, make_objective
 from metarl.progress import ENCODINGS, Progress
@@ -26,6 +28,11 @@ CASES = {
     "a2c": a2c,
     "ppo": ppo,
     "ppo_clipped_value": partial(ppo, clips_value=True, clip=0.1),
+    "dpo": dpo,
+    "lpo": partial(lpo, hidden_size=4),
+    "lpo_alone": partial(lpo, hidden_size=4, ppo_init=False),
+    "ta_lpo": partial(lpo, hidden_size=4, temporal=True),
+    "ta_lpo_log_horizon": partial(lpo, hidden_size=4, temporal=True, log_horizon=True),
     "lpg": partial(lpg, hidden_size=4),
     **{f"ta_lpg_{name}": partial(ta_lpg, encoding=name) for name in ENCODINGS if name != "none"},
 }
@@ -161,7 +168,7 @@ def test_the_gradient_reaches_every_head_and_each_head_by_its_own_outputs_alone(
 def test_only_a_rule_with_time_inputs_hears_the_time(name, compiled, meta_params, rollout, outputs):
     early, late = (evaluate(compiled, meta_params, outputs, rollout, progress) for progress in (EARLY, LATE))
     is_equal = all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (early, late)), strict=True))
-    assert is_equal != name.startswith("ta_lpg")
+    assert is_equal != name.startswith("ta_")
 
 
 def test_what_follows_an_end_is_not_looked_at(objective, compiled, meta_params, rollout):

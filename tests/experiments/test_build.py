@@ -7,7 +7,7 @@ import pytest
 
 from envs.registry import families, make_family
 from metarl.experiments import build
-from metarl.experiments.build import SHAPINGS, build_agent, build_family, build_lpg, build_strategy
+from metarl.experiments.build import SHAPINGS, build_agent, build_families, build_rule, build_strategy
 from metarl.experiments.config import AgentConfig, FamilyConfig, LPGConfig, PopulationConfig
 from metarl.objectives.a2c import a2c
 from populations import evosax_strategy
@@ -31,17 +31,16 @@ def born(env, **fields):
 
 
 def test_the_law_of_lifetimes_is_the_configured_one_or_the_familys_own():
-    assert build_family(FamilyConfig("gridworld/small", (3, 7))).max_lifetime == 7
-    assert (
-        build_family(FamilyConfig("gridworld/small", None)).max_lifetime == make_family("gridworld/small").max_lifetime
-    )
+    assert build_families(FamilyConfig(("gridworld/small",), (3, 7)))[0].max_lifetime == 7
+    (own,) = build_families(FamilyConfig(("gridworld/small",), None))
+    assert own.max_lifetime == make_family("gridworld/small").max_lifetime
 
 
 def test_every_field_of_the_rule_reaches_it():
     config = LPGConfig(
         encoding="centred", lifetime_law=(3, 30), hidden_size=5, num_predictions=6, prediction_coefficient=0.25
     )
-    assert build_lpg(config, make_family("gridworld/small").env.action_space()).settings == {
+    assert build_rule(config, AgentConfig(), make_family("gridworld/small").env.action_space()).settings == {
         "temporal": True, "encoding": "centred", "lifetime_law": [3, 30], "hidden_size": 5, "num_predictions": 6,
         "prediction_coefficient": 0.25,
     }  # fmt: skip
@@ -49,7 +48,7 @@ def test_every_field_of_the_rule_reaches_it():
 
 def test_a_rule_without_time_ignores_the_encoding():
     space = make_family("gridworld/small").env.action_space()
-    assert build_lpg(LPGConfig(temporal=False, encoding="raw"), space).settings["encoding"] == "none"
+    assert build_rule(LPGConfig(temporal=False, encoding="raw"), AgentConfig(), space).settings["encoding"] == "none"
 
 
 @pytest.mark.parametrize(

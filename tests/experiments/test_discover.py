@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl.experiments.build import build_family
+from metarl.experiments.build import build_families
 from metarl.experiments.config import AgentConfig, DiscoverConfig, FamilyConfig, LPGConfig, PopulationConfig
 from metarl.experiments.discover import generation_metrics, make_discovery
 from populations.generation import GenerationResult, draw_trials
@@ -15,7 +15,7 @@ from populations.mesh import make_mesh, replicate
 
 P = 16
 CONFIG = DiscoverConfig(
-    family=FamilyConfig("gridworld/debug", (1, 6)),
+    family=FamilyConfig(("gridworld/debug",), (1, 6)),
     objective=LPGConfig(hidden_size=4),
     agent=AgentConfig(num_envs=2, unroll_length=5),
     population=PopulationConfig(size=P, microbatch=2),
@@ -62,7 +62,7 @@ def test_evolution_starts_from_a_rule_of_zeros(alone):
 
 def test_environment_steps_are_those_of_all_lives_and_their_examinations(alone):
     discovery, states, metrics = alone
-    family, agent = build_family(CONFIG.family), CONFIG.agent
+    family, agent = build_families(CONFIG.family)[0], CONFIG.agent
     for state, measured in zip(states[:-1], metrics, strict=True):
         key_trials = jax.random.split(jax.random.fold_in(state.key, state.step))[1]
         trials = draw_trials(key_trials, family.sample, P // 2, 1, cost=lambda task: task.lifetime, shares_keys=True)
@@ -107,8 +107,8 @@ def test_metrics_are_over_members_with_finite_fitness(alone):
 @pytest.mark.parametrize(
     ("changes", "num_devices", "words"),
     [
-        ({"family": FamilyConfig("gridworld/unheard-of")}, 1, "no task family called 'gridworld/unheard-of'"),
-        ({"family": FamilyConfig("Pendulum-v1")}, 1, "discrete action space"),
+        ({"family": FamilyConfig(("gridworld/unheard-of",))}, 1, "no task family called 'gridworld/unheard-of'"),
+        ({"family": FamilyConfig(("Pendulum-v1",))}, 1, "discrete action space"),
         ({"population": PopulationConfig(size=6)}, 2, "population size 6 cannot be dealt in pairs over 2 devices"),
         ({"population": PopulationConfig(size=16, microbatch=8)}, 4, "microbatch is 8 .* divide the 4 members"),
         ({"population": PopulationConfig(size=16, sigma=0.001)}, 1, "sigma is 0.001 .* floor 0.01"),

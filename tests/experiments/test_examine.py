@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from analysis.load import load_run
+from metarl.experiments.agents import default_agent
 from metarl.experiments.config import AgentConfig, DiscoverConfig, EvaluationConfig, FamilyConfig, LPGConfig
 from metarl.experiments.discover import make_discovery
-from metarl.experiments.examine import default_agent, examine
+from metarl.experiments.examine import examine
 
 CONFIG = DiscoverConfig(
-    family=FamilyConfig("probe/action_observation_reward", (2, 4)),
+    family=FamilyConfig(("probe/action_observation_reward",), (2, 4)),
     objective=LPGConfig(hidden_size=4),
     agent=AgentConfig(num_envs=2, unroll_length=5, hidden=()),
     evaluation=EvaluationConfig(num_tasks=3, horizons=(2, 4), num_recorded=2, recorded_horizons=(4, 200)),
@@ -75,8 +76,8 @@ def test_fewer_tasks_than_lives_to_record_are_all_recorded():
 
 def test_agents_on_grid_worlds_are_built_as_in_the_run_of_the_rule_and_elsewhere_for_networks():
     recorded = AgentConfig(num_envs=3)
-    assert default_agent("gridworld/small", recorded) == recorded
-    assert default_agent("gridworld/small", None) == AgentConfig()
+    assert default_agent("gridworld/small", "lpg", recorded) == recorded
+    assert default_agent("gridworld/small", "lpg", None) == AgentConfig()
     for env in ("gridworld/rand_all", "CartPole-v1"):
-        elsewhere = default_agent(env, recorded)
+        elsewhere = default_agent(env, "lpg", recorded)
         assert (elsewhere.optimiser, elsewhere.policy_learning_rate, elsewhere.num_envs) == ("adam", 5e-4, 64)

@@ -54,4 +54,4 @@ def test_the_scale_of_the_paper():
     """Jackson et al. 2024: 64 workers, rollouts of 20 steps, GRU of 256, lifetimes from logU(10, 250)."""
     config = PRESETS["ta-lpg-paper"].config
     assert (config.agent.num_envs, config.agent.unroll_length, config.objective.hidden_size) == (64, 20, 256)
-    assert config.objective.encoding == "paper" and config.family.env == "gridworld/all_vrandlife"
+    assert config.objective.encoding == "paper" and config.family.env == ("gridworld/all_vrandlife",)

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from envs.registry import make_family
-from metarl.experiments.build import build_family
+from metarl.experiments.build import build_families
 from metarl.experiments.config import AgentConfig, DiscoverConfig, FamilyConfig, LPGConfig, PopulationConfig
 from metarl.experiments.discover import make_discovery
 from metarl.experiments.evaluate import evaluate_arms
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.learning
 
 NUM_GENERATIONS, STEPS_PER_DISPATCH, K = 300, 20, 64
 CONFIG = DiscoverConfig(
-    family=FamilyConfig("gridworld/debug", (5, 20)),
+    family=FamilyConfig(("gridworld/debug",), (5, 20)),
     objective=LPGConfig(encoding="fraction", hidden_size=16),
     population=PopulationConfig(size=32, sigma_floor=0.1, learning_rate=0.03, microbatch=8),
 )
@@ -50,7 +50,7 @@ def rows():
         Arm("initial", discovery.objective, discovery.initial),
         Arm("discovered", discovery.objective, discovery.experiment.export(state)),
     ]
-    family = build_family(CONFIG.family)
+    family = build_families(CONFIG.family)[0]
     return evaluate_arms(arms, family, CONFIG.agent, horizons=(10, 20, 40), num_tasks=K, seed=CONFIG.seed)
 
 

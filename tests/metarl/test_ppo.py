@@ -18,7 +18,8 @@ from metarl.networks.policy import act, draw_action_noise, policy_head_size
 from metarl.objectives.a2c import a2c
 from metarl.objectives.actor_critic_loss import AdvantageTargets, clipped_value_loss, kl_estimate
 from metarl.objectives.base import Rollout
-from metarl.objectives.ppo import clip_drift, ppo
+from metarl.objectives.drift import clip_drift
+from metarl.objectives.ppo import ppo
 from metarl.progress import Progress
 
 M = 12
