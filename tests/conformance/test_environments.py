@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnax.environments.environment import Environment
 
+from envs.brax_env import BraxEnvironment
 from envs.gridworld_dense import DenseGridWorld
 from envs.gridworld_levels import gridworld_family
 from envs.probes import PROBES
@@ -32,7 +33,11 @@ WORLDS = {  # name: () -> (environment, three worlds it can be)
         f"probe {name}": lambda probe=probe: (probe.environment(), [probe.environment().default_params] * 3)
         for name, probe in PROBES.items()
     },
+    # Brax's toy: real physics amplify the roundings in which compiled programs differ; tests/envs/test_brax_env.py.
+    "brax fast": lambda: (BraxEnvironment("fast"), [BraxEnvironment("fast").default_params] * 3),
 }
+FROM_UNIFORMS = [name for name in WORLDS if not name.startswith("brax")]
+"""Those whose randomness is a vector of uniforms."""
 
 
 class Life(NamedTuple):
@@ -46,7 +51,7 @@ class Life(NamedTuple):
 class World(NamedTuple):
     """An environment, three worlds with an episode cap of seven, how to live in one, and a life in the first."""
 
-    env: UniformNoiseEnvironment
+    env: Environment
     params: list
     live: Callable[[Any, Any], Life]
     life: Life
@@ -54,7 +59,7 @@ class World(NamedTuple):
 
 def live(env, key, params):
     key_reset, key_actions, key_steps = jax.random.split(key, 3)
-    actions = jax.random.randint(key_actions, (NUM_STEPS,), 0, env.num_actions)
+    actions = jax.vmap(env.action_space(params).sample)(jax.random.split(key_actions, NUM_STEPS))
     first = env.reset(key_reset, params)
 
     def step(state, inputs):
@@ -83,11 +88,10 @@ def assert_close(found, expected):
 
 
 def test_compiled_equals_eager(world):
-    def transition(uniforms, state, action):
-        return world.env.transition(uniforms, state, action, world.params[0])
+    def transition(key, state, action):
+        return world.env.step_env(key, state, action, world.params[0])
 
-    uniforms = jax.random.uniform(jax.random.key(2), (NUM_STEPS, world.env.num_step_uniforms))
-    inputs = (uniforms, world.life.steps[1], world.life.actions)
+    inputs = (jax.random.split(jax.random.key(2), NUM_STEPS), world.life.steps[1], world.life.actions)
     assert_close(jax.vmap(transition)(*inputs), jax.jit(jax.vmap(transition))(*inputs))
 
 
@@ -119,7 +123,8 @@ def test_a_step_returns_the_types_of_a_reset(world):
 
     key, params = jax.random.key(0), world.params[0]
     observation, state = jax.eval_shape(world.env.reset, key, params)
-    after = jax.eval_shape(world.env.step, key, state, jax.ShapeDtypeStruct((), jnp.int32), params)
+    space = world.env.action_space(params)
+    after = jax.eval_shape(world.env.step, key, state, jax.ShapeDtypeStruct(space.shape, space.dtype), params)
     assert types(after[0]) == types(observation) == types(after[5]["final_observation"])
     assert types(after[1]) == types(state)
     assert not any(leaf.weak_type for leaf in jax.tree.leaves((observation, state, after)))
@@ -139,7 +144,8 @@ def test_observations_and_states_lie_in_their_spaces(world):
     for leaf, one in zip(jax.tree.leaves(observations), leaves, strict=True):
         assert (leaf.shape[1:], leaf.dtype) == (tuple(one.shape), one.dtype)
     assert jax.vmap(space.contains)(observations).all()
-    assert env.action_space(params).n == env.num_actions
+    actions = env.action_space(params)
+    assert env.num_actions == (actions.n if actions.shape == () else actions.shape[0])
     if type(env).state_space is not Environment.state_space:
         assert jax.vmap(env.state_space(params).contains)(states).all()
 
@@ -167,6 +173,7 @@ def test_the_final_observation_is_the_successor_and_differs_after_a_reset_only(w
     )
 
 
+@pytest.mark.parametrize("world", FROM_UNIFORMS, indirect=True, scope="module")
 def test_keys_and_uniforms_are_two_ways_to_say_the_same(world):
     env, params, key = world.env, world.params[0], jax.random.key(3)
     assert isinstance(env, UniformNoiseEnvironment)
@@ -176,6 +183,7 @@ def test_keys_and_uniforms_are_two_ways_to_say_the_same(world):
     assert_equal(env.transition(uniforms, state, jnp.int32(1), params), env.step_env(key, state, jnp.int32(1), params))
 
 
+@pytest.mark.parametrize("world", FROM_UNIFORMS, indirect=True, scope="module")
 @pytest.mark.parametrize("uniform", [0.0, float(np.nextafter(np.float32(1), np.float32(0)))])
 def test_the_ends_of_the_uniforms_are_ordinary(world, uniform):
     env, params = world.env, world.params[0]

@@ -1,6 +1,10 @@
 """The registry: every name makes a family, families share their environment, and wrong names are answered helpfully."""
 
 import ast
+import importlib
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import gymnax
@@ -14,7 +18,7 @@ from envs.family import Task
 from envs.gridworld_levels import GRIDWORLD_MODES
 from envs.index_observation import IndexObservation
 from envs.probes import PROBES
-from envs.registry import families, make_family
+from envs.registry import BRAX_PHYSICS, BRAX_SYSTEMS, families, make_family
 
 NEEDS_INTERNET = "MNISTBandit-bsuite"
 SLOW_TO_COMPILE = "Seaquest-MinAtar"
@@ -35,6 +39,7 @@ def test_every_kind_of_environment_is_listed_once():
     names = families()
     assert len(names) == len(set(names))
     assert {f"gridworld/{mode}" for mode in GRIDWORLD_MODES} | {f"probe/{name}" for name in PROBES} < set(names)
+    assert {"brax/ant", "brax/ant-physics", "brax/reacher"} < set(names) and "brax/reacher-physics" not in names
     assert {"CartPole-v1", "Breakout-MinAtar", "Pendulum-v1", "DeepSea-bsuite", "FrozenLake-misc"} < set(names)
     assert len(GYMNAX) >= 25
     assert not any(name.endswith(("-probe", "-metarl")) for name in names)
@@ -128,6 +133,11 @@ def test_gridworlds_come_from_their_own_module(key):
         ("CartPole", "did you mean CartPole-v1"),
         ("gridworld/smal", "did you mean gridworld/small"),
         ("probe/constant", "did you mean probe/constant_reward"),
+        ("CartPole-v1@spring", "did you mean CartPole-v1"),
+        ("brax/hoper", "did you mean brax/hopper"),
+        ("hoper", "did you mean hopper"),
+        ("brax/reacher-physics@spring", "did you mean brax/"),
+        ("brax/swimmer", "did you mean brax/"),
         ("zzzz", "envs.registry.families\\(\\) lists the names"),
     ],
 )
@@ -156,3 +166,107 @@ def test_the_registry_alone_makes_gymnax_environments():
             ):
                 makers.add(path.relative_to(root).as_posix())
     assert makers == {"envs/registry.py"}
+
+
+def test_names_of_brax_are_those_brax_has():
+    """Without its toy for tests and `swimmer`, whose fluid calls what jax has removed."""
+    brax_envs = importlib.import_module("brax.envs")
+    ours = {name for name, system in brax_envs._envs.items() if system.__module__.startswith("brax.")}
+    assert {*BRAX_SYSTEMS, "fast", "swimmer"} == ours
+    assert set(BRAX_PHYSICS) < set(BRAX_SYSTEMS)
+    with pytest.raises(TypeError, match="a_min"):
+        jnp.clip(jnp.zeros(1), a_min=0.0)
+
+
+def test_listing_names_does_not_import_brax():
+    code = "import sys; from envs.registry import families; families(); assert 'brax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(envs.__file__).parents[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "full_name", "env_name"),
+    [
+        ("brax/reacher", "brax/reacher", "brax/reacher@positional"),
+        ("reacher", "brax/reacher", "brax/reacher@positional"),
+        ("reacher@spring", "brax/reacher@spring", "brax/reacher@spring"),
+        ("hopper-physics", "brax/hopper-physics", "brax/hopper-physics@positional"),
+        ("brax/hopper-physics@mjx", "brax/hopper-physics@mjx", "brax/hopper-physics@mjx"),
+    ],
+)
+def test_systems_of_brax_have_short_names_and_backends(name, full_name, env_name, key):
+    family = make_family(name)
+    assert (family.name, family.env.name) == (full_name, env_name)
+    assert family.env is make_family(full_name, lifetime=3).env
+    assert (family.max_lifetime, family.max_episode_steps) == (1464, 1000)
+    assert family.num_dimensions == (4 if "physics" in name else 0)
+    task = family.sample(key)
+    assert (task.lifetime, task.params.max_steps_in_episode) == (1464, 1000)
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(ValueError, match="brax has no backend 'bullet'; choose one of positional, spring"):
+        make_family("ant@bullet")
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch, request):
+    """Writes a module into the current directory, from which nothing could be imported before; returns its name."""
+    name = f"written_by_{request.node.name.split('[')[0]}"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    source = """
+        from envs.probes import DelayedReward
+
+        class Mine(DelayedReward):
+            pass
+
+        class Picky(DelayedReward):
+            def __init__(self, size):
+                pass
+
+        class Blind:
+            default_params = reset = step = action_space = None
+
+        class Endless(DelayedReward):
+            default_params = None
+
+        number = 3
+    """
+    (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
+    importlib.invalidate_caches()
+    yield name
+    sys.modules.pop(name, None)
+
+
+def test_a_class_in_the_current_directory_is_a_family_of_one_task(module, key):
+    family = make_family(f"{module}:Mine")
+    assert type(family.env).__name__ == "Mine" and family.name == f"{module}:Mine"
+    assert (family.num_dimensions, family.max_lifetime, family.max_episode_steps) == (0, 1000, 10)
+    _, after = first_transition(family, family.sample(key), key)
+    assert after[2] == 0.0 and not after[3]
+    assert make_family(f"{module}:Mine", lifetime=3).env is family.env
+    assert f"{module}:Mine" not in families()
+
+
+@pytest.mark.parametrize(
+    ("class_name", "message"),
+    [
+        ("Yours", "has no class 'Yours'; name it as in package.module:Class"),
+        ("number", "has no class 'number'"),
+        ("", "has no class ''"),
+        ("Picky", r"cannot be made without arguments \(.*size.*\); give all of them defaults"),
+        ("Blind", "is no gymnax environment: it lacks observation_space$"),
+        ("Endless", "lack max_steps_in_episode; derive them from gymnax's EnvParams"),
+    ],
+)
+def test_what_is_no_environment_is_refused(module, class_name, message):
+    with pytest.raises(ValueError, match=message):
+        make_family(f"{module}:{class_name}")
+
+
+@pytest.mark.parametrize("name", ["no_such_module:Mine", ":Mine", "envs.no_such_module:Mine"])
+def test_a_module_that_cannot_be_imported_is_refused(name):
+    with pytest.raises(
+        ValueError, match=f"the module of '{name}' cannot be imported .*; name one that is installed or"
+    ):
+        make_family(name)

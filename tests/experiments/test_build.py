@@ -69,7 +69,14 @@ def test_sizes_of_the_rollout_reach_the_agent():
     assert agent.steps_per_update == 12
 
 
-@pytest.mark.parametrize("env", [name for name in families() if name != NEEDS_INTERNET])
+@pytest.mark.parametrize(
+    "env",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name.startswith("brax/") else [])
+        for name in families()
+        if name != NEEDS_INTERNET
+    ],
+)
 def test_an_agent_can_be_built_for_every_registered_environment(env):
     heads = born(env)
     assert {"policy", "value"} <= set(heads)
