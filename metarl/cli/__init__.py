@@ -1,4 +1,4 @@
-"""The command line: `metarl discover | evaluate | plot | presets`; each command imports what it needs itself."""
+"""The command line: `metarl discover | evaluate | plot | zoo | presets`; each command imports what it needs itself."""
 
 import os
 import sys
@@ -8,7 +8,8 @@ from pathlib import Path
 COMMANDS = {
     "discover": "evolve a learning rule; the same command continues a run that was stopped",
     "evaluate": "train fresh agents with a rule and with baselines on held-out tasks",
-    "plot": "write the report page of a run",
+    "plot": "write the report page of a run, or of a rule",
+    "zoo": "list, show and make trained rules that ship with the package",
     "presets": "list the named configurations of discover",
 }
 USAGE = "usage: metarl [-h] {" + ",".join(COMMANDS) + "} ...\n\nLearn reinforcement-learning algorithms.\n\ncommands:\n"
@@ -52,6 +53,8 @@ def _run(command: str, words: list[str]) -> int:
         from metarl.cli.evaluate import evaluate as run
     elif command == "plot":
         from metarl.cli.plot import plot as run
+    elif command == "zoo":
+        from metarl.cli.zoo import zoo as run
     else:
         from metarl.cli.presets import presets as run
     run(words)

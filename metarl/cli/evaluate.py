@@ -1,5 +1,7 @@
 """`metarl evaluate`: a rule against baselines on any environment."""
 
+import hashlib
+import io
 import json
 import shlex
 import sys
@@ -12,32 +14,39 @@ import tyro
 
 from metarl.cli.machine import prepare_jax
 from metarl.cli.parse import parse
+from metarl.cli.rules import find_rule, objective_of
 from metarl.cli.tables import print_tables
 from metarl.experiments.config import MAX_COUNT, AgentConfig
-from metarl.run.config_codec import decode
+from metarl.experiments.horizons import parse_horizon
 from metarl.run.directory import write_atomic
 
 
 @dataclass(frozen=True)
 class EvaluateArguments:
-    """Train fresh agents with a rule, and with baselines, on held-out tasks, and write every number."""
+    """Train fresh agents with a rule, and with baselines, on held-out tasks, and write every number.
+
+    The same command continues an evaluation that was stopped, at the arm, environment and horizon where it was.
+    """
 
     rule: Annotated[Path, tyro.conf.Positional]
-    """Run directory, or directory of an exported rule (rule.npz and rule.json)."""
+    """Run directory, directory of an exported rule (rule.npz and rule.json), or the name of a rule in the zoo."""
     env: tuple[str, ...]
-    """Task families: gridworld/<mode>, probe/<name>, or ids of gymnax environments."""
-    out: Path
-    """Evaluation file to write (JSON)."""
-    horizons: tuple[int, ...] = (10, 25, 50, 100, 250)
-    """Lengths of the lives, in agent updates."""
+    """Task families: gridworld/<mode>, probe/<name>, brax tasks such as ant, ids of gymnax environments, or
+    package.module:Class for any other environment with gymnax's interface."""
+    out: Path | None = None
+    """Evaluation file to write (JSON); curves (npz) and a report page (html) get the same name. None:
+    evaluations/<rule>.json."""
+    horizons: tuple[str, ...] = ("10", "25", "50", "100", "250")
+    """Lengths of the lives: 250 is agent updates, 1e6 (with an exponent) is environment steps."""
     seeds: int = 64
     """Lives per arm and horizon, each with its own held-out task where the family has more than one."""
-    baseline: tuple[Literal["a2c", "ppo"], ...] = ("a2c",)
-    """Closed-form rules that train the same agents."""
+    baseline: tuple[Literal["a2c", "ppo", "dpo"], ...] = ("a2c",)
+    """Closed-form rules that train the same agents. The default is a2c for LPG; ppo and dpo for LPO."""
     seed: int = 0
     """Root of all randomness."""
     agent: AgentConfig = field(default_factory=AgentConfig)
-    """How agents are built. The default is the rule's own on tabular grid-worlds and Adam on networks elsewhere."""
+    """How agents are built. The default is the rule's own on tabular grid-worlds and, elsewhere, the published settings
+    of the rule's kind for the environment."""
 
 
 def evaluate(words: list[str]) -> None:
@@ -47,54 +56,68 @@ def evaluate(words: list[str]) -> None:
         ValueError: for anything the user can mend, in one sentence.
     """
     arguments = parse(EvaluateArguments, words, prog="metarl evaluate")
-    _check(arguments)
+    out = arguments.out or Path("evaluations") / f"{arguments.rule.resolve().name}.json"
+    _check(arguments, out)
     prepare_jax()
     from metarl.experiments.evaluate import evaluate_arms, evaluation_file
+    from metarl.experiments.lives_store import open_store
     from metarl.run.provenance import describe_session
 
-    rule, recorded = _load(arguments.rule)
+    rule, recorded = find_rule(arguments.rule)
     # All environments are prepared first: what one of them cannot do is said before hours of work on the others.
     prepared = [_prepare(words, env, rule, recorded) for env in arguments.env]
-    rows = [row for arms, family, options in prepared for row in evaluate_arms(arms, family, **options)]
     git = describe_session()["git"]
+    store = open_store(out.with_suffix(".parts"), [words, _fingerprint(rule), git], write_atomic)
+    rows, curves = [], {}
+    for arms, family, options in prepared:
+
+        def keep(arm: Any, horizon: int, lives: Any, env: str = family.name) -> None:
+            store.keep(lives, env, arm.name, horizon)
+            curves.update({f"{env}/{arm.name}/{horizon}/{name}": x[:, :horizon] for name, x in lives.curve.items()})
+
+        def recall(arm: Any, horizon: int, env: str = family.name) -> Any:
+            return store.recall(env, arm.name, horizon)
+
+        rows += evaluate_arms(arms, family, keep=keep, recall=recall, **options)
     command = shlex.join(["metarl", "evaluate", *words])
-    content = evaluation_file(rows, command=command, commit=git and git["commit"])
-    write_atomic(arguments.out, json.dumps(content, allow_nan=False) + "\n")
+    _write(out, evaluation_file(rows, command=command, commit=git and git["commit"]), curves)
+    store.discard()
     print_tables(rows)
-    print(f"\nnumbers: {arguments.out}")
+    print(f"\nnumbers: {out}\ncurves:  {out.with_suffix('.npz')}\nreport:  {out.with_suffix('.html')}")
 
 
-def _check(arguments: EvaluateArguments) -> None:
-    if not arguments.horizons or min(arguments.horizons) < 1 or max(arguments.horizons) > MAX_COUNT:
-        raise ValueError(f"--horizons are {arguments.horizons}; give one or more, each from 1 to {MAX_COUNT}")
+def _write(out: Path, content: dict[str, Any], curves: dict[str, Any]) -> None:
+    """Writes the evaluation, its curves, and the page that shows both."""
+    import numpy as np
+
+    from analysis.evaluation import write_evaluation_report
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{name: np.asarray(x) for name, x in curves.items()})
+    write_atomic(out.with_suffix(".npz"), buffer.getvalue())
+    write_atomic(out, json.dumps(content, allow_nan=False) + "\n")
+    write_evaluation_report(out)
+
+
+def _check(arguments: EvaluateArguments, out: Path) -> None:
+    if not arguments.horizons:
+        raise ValueError("--horizons is empty; give one or more lengths, such as 250 (updates) or 1e6 (steps)")
     if not 1 <= arguments.seeds <= MAX_COUNT:
         raise ValueError(f"--seeds is {arguments.seeds}; it must be from 1 to {MAX_COUNT}")
     if not 0 <= arguments.seed < 2**32:
         raise ValueError(f"--seed is {arguments.seed}; it must lie in [0, 2^32)")
     if not arguments.env:
         raise ValueError("no environment was given; name at least one after --env")
-    if arguments.out.is_dir():
-        raise ValueError(f"--out {arguments.out} is a directory; name a file in it")
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a directory; name a file in it")
+    if out.suffix in (".npz", ".html", ".parts"):
+        raise ValueError(f"--out {out} has the ending of a file that is written beside it; end it with .json")
     try:  # before the work, not after it
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=arguments.out.parent).close()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out.parent).close()
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"--out {arguments.out} cannot be written ({reason}); name a file where you may") from error
-
-
-def _load(path: Path) -> tuple[Any, AgentConfig | None]:
-    """Returns the rule at a path and how agents were built where it was discovered, if that is recorded."""
-    from metarl.objectives.export import load_rule
-
-    is_run = (path / "config.json").is_file()
-    if is_run and not (path / "export" / "rule.json").is_file():
-        raise ValueError(f"the run {path} has not exported a rule yet; let 'metarl discover' finish it first")
-    rule = load_rule(path / "export" if is_run else path)
-    config = rule.record.get("config")
-    # The agent alone is read, so that rules outlive changes of everything else that can be configured.
-    agent = config.get("agent") if isinstance(config, dict) else None
-    return rule, decode(agent, (AgentConfig,)) if agent else None
+        raise ValueError(f"--out {out} cannot be written ({reason}); name a file where you may") from error
 
 
 def _prepare(
@@ -104,22 +127,28 @@ def _prepare(
     import jax
 
     from envs.registry import make_family
-    from metarl.experiments.examine import default_agent
+    from metarl.experiments.agents import default_agent
+    from metarl.experiments.build import build_objective
     from metarl.experiments.lives import Arm, agent_for
-    from metarl.objectives.registry import make_objective
     from populations.mesh import make_mesh
 
-    placeholder = EvaluateArguments(Path(), (), Path(), agent=default_agent(env, recorded))
+    placeholder = EvaluateArguments(
+        Path(),
+        (),
+        agent=default_agent(env, rule.objective, recorded),
+        baseline=("a2c",) if rule.objective == "lpg" else ("ppo", "dpo"),
+    )
     arguments = parse(EvaluateArguments, words, prog="metarl evaluate", default=placeholder)
-    family = make_family(env)
+    family, agent = make_family(env), arguments.agent
     action_space = family.env.action_space(family.env.default_params)
-    arms = [Arm("discovered", _objective(rule, action_space), rule.meta_params)]
-    arms += [Arm(name, make_objective(name, action_space), ()) for name in arguments.baseline]
+    arms = [Arm("discovered", objective_of(rule, agent, action_space), rule.meta_params)]
+    arms += [Arm(name, build_objective(name, agent, action_space), ()) for name in arguments.baseline]
     for arm in arms:
-        agent_for(arm.objective, family, arguments.agent)  # refuses a network that cannot see here
+        agent_for(arm.objective, family, agent)  # refuses a network that cannot see here
+    steps_per_update = agent.num_envs * agent.unroll_length
     options = {
-        "config": arguments.agent,
-        "horizons": arguments.horizons,
+        "config": agent,
+        "horizons": tuple(parse_horizon(word, steps_per_update) for word in arguments.horizons),
         "num_tasks": arguments.seeds,
         "seed": arguments.seed,
         "mesh": make_mesh() if jax.device_count() > 1 else None,
@@ -128,18 +157,11 @@ def _prepare(
     return arms, family, options
 
 
-def _objective(rule: Any, action_space: Any) -> Any:
-    """Returns the objective that a loaded rule is for."""
+def _fingerprint(rule: Any) -> str:
+    """Returns a digest of everything that a rule is."""
     import jax
 
-    from metarl.objectives.registry import make_objective
-
-    objective = make_objective(rule.objective, action_space, **rule.settings)
-    needed = jax.tree.map(lambda x: x.shape, jax.eval_shape(objective.init, jax.random.key(0)))
-    found = jax.tree.map(lambda x: x.shape, rule.meta_params)
-    if found != needed:
-        raise ValueError(
-            f"the rule's arrays have the shapes {found}, but {rule.objective} with its settings needs {needed}; "
-            "export the rule again"
-        )
-    return objective
+    digest = hashlib.sha256(json.dumps([rule.objective, rule.settings], sort_keys=True).encode())
+    for leaf in jax.tree.leaves(rule.meta_params):
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()

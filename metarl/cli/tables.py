@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from metarl.statistics import paired_probability_of_improvement, probability_of_improvement_interval
+
 
 def horizon_table(rows: Iterable[dict[str, Any]], metric: str) -> str:
     """Returns one line per horizon and one column per arm: interquartile mean and its interval."""
@@ -18,11 +20,36 @@ def horizon_table(rows: Iterable[dict[str, Any]], metric: str) -> str:
     return "\n".join(lines)
 
 
+def improvement_table(rows: Iterable[dict[str, Any]], metric: str) -> str | None:
+    """Returns how often the discovered rule beats each other arm on the same task; None if there is none to compare."""
+    rows = [row for row in rows if row["metric"] == metric]
+    cells = {(row["setting"]["horizon"], row["arm"]): row["values"] for row in rows}
+    others = [arm for arm in dict.fromkeys(row["arm"] for row in rows) if arm != "discovered"]
+    horizons = [horizon for horizon, arm in cells if arm == "discovered"]
+    if not others or not horizons:
+        return None
+    lines = ["horizon  " + "  ".join(f"{'against ' + arm:>24s}" for arm in others)]
+    for horizon in horizons:
+        mine = cells[horizon, "discovered"]
+        lines.append(f"{horizon:7d}  " + "  ".join(f"{_wins(mine, cells.get((horizon, arm))):>24s}" for arm in others))
+    return "\n".join(lines)
+
+
+def _wins(mine: list[float], other: list[float] | None) -> str:
+    if other is None or len(mine) != len(other):
+        return "-"
+    low, high = probability_of_improvement_interval(mine, other, paired=True)
+    return f"{paired_probability_of_improvement(mine, other):.3f} [{low:.3f}, {high:.3f}]"
+
+
 def print_tables(rows: list[dict[str, Any]]) -> None:
-    """Prints a table per environment: optimal-normalised returns where the optimum is known, else plain returns."""
+    """Prints per environment optimal-normalised returns where the optimum is known, else plain ones, and who wins."""
     for env in dict.fromkeys(row["env"] for row in rows):
         mine = [row for row in rows if row["env"] == env]
         metric = "normalised_return" if any(row["metric"] == "normalised_return" for row in mine) else "return"
         count = len(next(row for row in mine if row["metric"] == metric)["values"])
         print(f"\n{env}: {metric.replace('_', ' ')} after lives of so many updates, IQM and 95 % interval of {count}")
         print(horizon_table(mine, metric))
+        if (improvement := improvement_table(mine, metric)) is not None:
+            print("\nprobability that the discovered rule is better on the same task, ties counting half")
+            print(improvement)

@@ -72,8 +72,9 @@ def build_objective(name: str, agent: AgentConfig, action_space: Any, **settings
 
 def starting_point(objective: Objective, key: Array) -> Any:
     """Returns the meta-parameters that evolution starts from: zeros, or what the objective draws; consumes the key."""
-    drawn = objective.init(key)
-    return jax.tree.map(jnp.zeros_like, drawn) if objective.starts_from_zeros else drawn
+    if not objective.starts_from_zeros:
+        return objective.init(key)
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(objective.init, key))
 
 
 def build_agent(config: AgentConfig, family: TaskFamily, objective: Objective, default_params) -> Agent:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from metarl.networks.network import Network, Params
+from metarl.networks.orthogonal import orthogonal
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
 """Activations by name."""
@@ -34,7 +35,7 @@ class Body(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Returns `[..., last width]` from `[..., D]`, or from `[..., height, width, channels]` with convolutions."""
-        activate, initialise = ACTIVATIONS[self.activation], nn.initializers.orthogonal(math.sqrt(2.0))
+        activate, initialise = ACTIVATIONS[self.activation], orthogonal(math.sqrt(2.0))
         for channels in self.features:
             x = activate(nn.Conv(channels, (3, 3), padding="VALID", kernel_init=initialise)(x))
         if self.features:
@@ -58,7 +59,7 @@ class Head(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Returns `[..., size]`."""
         x = x if self.body is None else self.body(x)
-        return nn.Dense(self.size, kernel_init=nn.initializers.orthogonal(self.scale))(x)
+        return nn.Dense(self.size, kernel_init=orthogonal(self.scale))(x)
 
 
 def mlp(

@@ -19,7 +19,7 @@ FAMILY = make_family("probe/action_observation_reward")
 CONFIG = AgentConfig(num_envs=2, unroll_length=5, hidden=())
 SPACE = FAMILY.env.action_space()
 K = 3
-FIELDS = {"arm", "env", "setting", "metric", "iqm", "low", "high", "confidence", "mean", "values"}
+FIELDS = {"arm", "env", "setting", "metric", "iqm", "low", "high", "confidence", "mean", "env_steps", "values"}
 
 
 @pytest.fixture(scope="module")
