@@ -26,7 +26,7 @@ EVALUATION = "evaluation.json"
 Count = int | Int[Array, ""]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # jit hashes what it compiles
 class Rule:
     """A trained rule; every method is pure and may be used inside `jit`, `vmap` and `grad`."""
 

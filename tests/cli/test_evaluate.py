@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from metarl.cli import evaluate as command
+from metarl.cli import main
+from metarl.cli.rules import find_rule
 from metarl.experiments.config import AgentConfig
+from metarl.experiments.lives_store import LivesStore
 from metarl.experiments.presets import PRESETS
 from metarl.objectives.export import load_rule, save_rule
 
@@ -50,14 +53,15 @@ def test_every_number_is_written_and_the_table_printed(smoke, cli, out, tree):
     assert found == {(arm, ENV, h, metric) for arm in ("discovered", "a2c") for h in (1, 2) for metric in metrics}
     for row in content["rows"]:
         assert len(row["values"]) == 3 and row["low"] <= row["iqm"] <= row["high"] and row["confidence"] == 0.95
-    assert f"{ENV}: normalised return" in answer.out and answer.out.endswith(f"numbers: {out}\n")
+    assert f"{ENV}: normalised return" in answer.out and f"numbers: {out}\n" in answer.out
     assert "a2c" in answer.out and "horizon 2" in answer.err
+    assert "probability that the discovered rule is better" in answer.out
     assert tree(smoke.path) == before
 
 
 def prepare(rule, env, *options):
     given = [str(word) for word in ("evaluate", rule, "--env", env, "--out", "x", *options)][1:]
-    return command._prepare(given, env, *command._load(rule))
+    return command._prepare(given, env, *find_rule(rule))
 
 
 def test_a_run_and_its_exported_rule_are_the_same_rule(smoke):
@@ -98,9 +102,11 @@ def test_baselines_are_the_ones_asked_for(smoke):
         (("--seeds", 2**31), ["--seeds is 2147483648", "from 1 to 2147483647"]),
         (("--seed", -1), ["--seed is -1", "[0, 2^32)"]),
         (("--seed", 2**32), ["--seed is 4294967296", "[0, 2^32)"]),
-        (("--horizons",), ["--horizons are ()", "one or more"]),
-        (("--horizons", 5, 0), ["--horizons are (5, 0)", "from 1"]),
-        (("--horizons", 2**31), ["--horizons are (2147483648,)", "from 1"]),
+        (("--horizons",), ["--horizons is empty", "one or more"]),
+        (("--horizons", 5, 0), ["--horizons has 0", "at least 1"]),
+        (("--horizons", 2**31), ["--horizons has 2147483648", "at most 2147483647"]),
+        (("--horizons", "1e0"), ["--horizons has 1e0", "0 updates of 10 environment steps"]),
+        (("--horizons", "soon"), ["'soon'", "write agent updates as 250 and environment steps as 1e6"]),
         (("--env",), ["no environment", "--env"]),
         (("--env", "gridworld/unheard-of"), ["'gridworld/unheard-of'", "did you mean"]),
         (("--env", ENV, "Pendulum-v1"), ["discrete action space"]),
@@ -130,8 +136,9 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_evaluated(
 
 
 def test_what_is_no_rule_is_refused(nothing_runs, refused, out, tmp_path):
-    for path in (tmp_path, tmp_path / "nothing"):
-        refused(*words(path, out), mentions=[path / "rule.json", "cannot be read", "exported rule"])
+    refused(*words(tmp_path, out), mentions=[tmp_path / "rule.json", "cannot be read", "exported rule"])
+    mentions = ["no rule at", tmp_path / "nothing", "none of this name in the zoo, which has "]
+    refused(*words(tmp_path / "nothing", out), mentions=mentions)
 
 
 def test_a_run_that_has_not_exported_is_refused(smoke, nothing_runs, refused, out, tmp_path):
@@ -191,3 +198,86 @@ def test_a_disk_that_fills_up_keeps_the_earlier_file(smoke, cli, monkeypatch, ou
     answer = cli(*words(smoke.path, out))
     assert answer.code == 2 and f"{out}: No space left on device" in answer.err and answer.err.count("\n") == 1
     assert out.read_text() == "earlier"
+
+
+@pytest.fixture(scope="module")
+def evaluated(smoke, tmp_path_factory):
+    """Where one evaluation of two arms at two horizons, one of them in steps, has written."""
+    out = tmp_path_factory.mktemp("evaluated") / "numbers.json"
+    given = [str(word) for word in words(smoke.path, out, "--horizons", 1, "2e1", "--baseline", "ppo")]
+    assert main(given) == 0
+    return out
+
+
+def test_horizons_may_be_given_in_environment_steps(evaluated):
+    """Ten environment steps make an update here."""
+    rows = json.loads(evaluated.read_text())["rows"]
+    assert {(row["setting"]["horizon"], row["env_steps"]) for row in rows} == {(1, 10), (2, 20)}
+
+
+def test_curves_and_a_page_are_written_beside_the_numbers(evaluated):
+    assert {path.name for path in evaluated.parent.iterdir()} == {
+        "numbers.json", "numbers.npz", "numbers.html", "numbers.figures",
+    }  # fmt: skip
+    with np.load(evaluated.with_suffix(".npz")) as arrays:
+        assert arrays[f"{ENV}/discovered/2/return"].shape == (3, 2)
+        assert arrays[f"{ENV}/ppo/1/clip_fraction"].shape == (3, 1)
+        assert all(np.isfinite(arrays[name]).all() for name in arrays.files)
+    page = evaluated.with_suffix(".html").read_text()
+    assert ENV in page and page.count("data:image/") >= 3 and "metarl evaluate" in page
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_an_evaluation_that_was_stopped_goes_on_to_the_same_numbers(smoke, evaluated, monkeypatch, cli, tmp_path):
+    out = tmp_path / "numbers.json"
+    given = words(smoke.path, out, "--horizons", 1, "2e1", "--baseline", "ppo")
+    lived = []
+    real = LivesStore.keep
+
+    def keep(store, lives, env, arm, horizon):
+        if len(lived) == 3:
+            raise Stopped
+        lived.append((arm, horizon))
+        real(store, lives, env, arm, horizon)
+
+    monkeypatch.setattr(LivesStore, "keep", keep)
+    with pytest.raises(Stopped):
+        cli(*given)
+    assert not out.exists() and out.with_suffix(".parts").is_dir()
+    monkeypatch.setattr(LivesStore, "keep", real)
+    answer = cli(*given)
+    assert answer.code == 0 and answer.err.count("horizon") == 1, "three of four lives were recalled"
+    first, again = (json.loads(path.read_text())["rows"] for path in (evaluated, out))
+    assert [row["values"] for row in first] == [row["values"] for row in again]
+    assert not out.with_suffix(".parts").exists()
+
+
+def test_numbers_do_not_depend_on_what_else_is_evaluated(smoke, evaluated, cli, out):
+    """Another environment, another arm and another horizon beside them."""
+    both = ("--env", "probe/delayed_reward", ENV, "--horizons", 1, 2, 3, "--baseline", "dpo", "ppo")
+    assert cli(*words(smoke.path, out, *both)).code == 0
+    found = {
+        (r["arm"], r["env"], r["setting"]["horizon"], r["metric"]): r["values"]
+        for r in json.loads(out.read_text())["rows"]
+    }
+    alone = json.loads(evaluated.read_text())["rows"]
+    assert len({env for _, env, _, _ in found}) == 2
+    for row in alone:
+        same = found[row["arm"], row["env"], row["setting"]["horizon"], row["metric"]]
+        np.testing.assert_allclose(same, row["values"], rtol=1e-5)
+
+
+def test_a_rule_of_the_zoo_is_known_by_its_name_and_meets_the_published_baselines():
+    arms = prepare("ta-lpo", "CartPole-v1")[0]
+    assert [arm.name for arm in arms] == ["discovered", "ppo", "dpo"] and arms[0].objective.settings["temporal"]
+
+
+def test_inner_settings_are_those_of_the_environment_and_not_of_the_rule():
+    """Entropy is rewarded in MinAtar and not in brax, under the same rule."""
+    for env, coefficient in (("Breakout-MinAtar", 0.01), ("ant", 0.0)):
+        arms, _, options = prepare("ta-lpo", env)
+        assert {arm.objective.settings["entropy_coefficient"] for arm in arms} == {coefficient}
+        assert options["config"].num_envs == {"Breakout-MinAtar": 64, "ant": 2048}[env]

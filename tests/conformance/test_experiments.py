@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metarl.experiments.base import Experiment
-from metarl.experiments.config import AgentConfig, DiscoverConfig, FamilyConfig, LPGConfig, PopulationConfig
+from metarl.experiments.config import AgentConfig, DiscoverConfig, FamilyConfig, LPGConfig, LPOConfig, PopulationConfig
 from metarl.experiments.discover import make_discovery
 from metarl.run.dispatch import RESERVED
 
@@ -30,6 +30,12 @@ ON_A_PROBE = DiscoverConfig(
     agent=AgentConfig(num_envs=2, unroll_length=5, hidden=()),
     population=PopulationConfig(strategy="snes", size=4, tasks_per_pair=2, shares_keys=False),
 )
+IN_TWO_WORLDS = DiscoverConfig(
+    family=FamilyConfig(("gridworld/debug", "probe/action_observation_reward"), (2, 4)),
+    objective=LPOConfig(hidden_size=4),
+    agent=AgentConfig(num_envs=2, unroll_length=8, hidden=(), num_epochs=4, num_minibatches=2, anneals=True),
+    population=PopulationConfig(size=16, sigma=3.0),  # far apart, so that not every pair ties
+)
 
 
 class Case(NamedTuple):
@@ -40,6 +46,10 @@ class Case(NamedTuple):
 
 CASES = {
     "discover_ta_lpg": Case(lambda: make_discovery(ON_A_GRID).experiment, DISCOVERY_METRICS),
+    "discover_ta_lpo_in_two_worlds": Case(
+        lambda: make_discovery(IN_TWO_WORLDS).experiment,
+        DISCOVERY_METRICS | {f"fitness/{env}" for env in IN_TWO_WORLDS.family.env},
+    ),
     "discover_lpg_with_snes": Case(lambda: make_discovery(ON_A_PROBE).experiment, DISCOVERY_METRICS),
 }
 

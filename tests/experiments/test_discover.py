@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from metarl.experiments.build import build_families
-from metarl.experiments.config import AgentConfig, DiscoverConfig, FamilyConfig, LPGConfig, PopulationConfig
+from metarl.experiments.config import AgentConfig, DiscoverConfig, FamilyConfig, LPGConfig, LPOConfig, PopulationConfig
 from metarl.experiments.discover import generation_metrics, make_discovery
 from populations.generation import GenerationResult, draw_trials
 from populations.mesh import make_mesh, replicate
@@ -119,3 +119,20 @@ def test_what_does_not_fit_together_is_refused_before_anything_is_compiled(chang
     mesh = make_mesh(num_devices) if num_devices > 1 else None
     with pytest.raises(ValueError, match=words):
         make_discovery(replace(CONFIG, **changes), mesh=mesh)
+
+
+def test_a_drift_starts_as_ppo_and_not_from_zeros():
+    config = replace(CONFIG, objective=LPOConfig(hidden_size=4))
+    initial, again, other = (make_discovery(replace(config, seed=seed)).initial for seed in (0, 0, 1))
+    assert not np.any(initial["output"]["kernel"]) and np.any(initial["hidden"]["kernel"])
+    np.testing.assert_array_equal(initial["hidden"]["kernel"], again["hidden"]["kernel"])
+    assert np.any(initial["hidden"]["kernel"] != other["hidden"]["kernel"])
+
+
+def test_steps_are_counted_in_all_worlds():
+    both = replace(CONFIG, family=FamilyConfig(("gridworld/debug", "probe/constant_reward"), (2, 2)))
+    steps = []
+    for config in (both, *(replace(both, family=FamilyConfig((env,), (2, 2))) for env in both.family.env)):
+        experiment = make_discovery(config).experiment
+        steps.append(int(jax.jit(experiment.step)(experiment.init(jax.random.key(0)))[1]["env_steps"]))
+    assert steps[0] == steps[1] + steps[2]

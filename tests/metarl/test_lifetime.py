@@ -133,6 +133,28 @@ def test_policy_and_value_gradients_are_clipped_apart():
     np.testing.assert_allclose(updates["value"], [-0.3, 0.0], rtol=1e-5)
 
 
+def test_with_a_joint_clip_one_norm_is_taken_over_all_gradients():
+    rates = {"policy_learning_rate": 2.0, "value_learning_rate": 3.0}
+    optimiser = make_optimiser("sgd", **rates, max_grad_norm=0.5, joint_clip=True)
+    params = {"policy": jnp.zeros(2), "value": jnp.zeros(1)}
+    gradients = {"policy": jnp.array([3.0, 0.0]), "value": jnp.array([4.0])}
+    updates, _ = optimiser.update(gradients, optimiser.init(params), params)
+    np.testing.assert_allclose(updates["policy"], [-2.0 * 0.3, 0.0], rtol=1e-5)
+    np.testing.assert_allclose(updates["value"], [-3.0 * 0.4], rtol=1e-5)
+
+
+def test_the_decay_rates_reach_adam():
+    """After a gradient of 1 and one of 0 the first moment is b1 (1 - b1), the second b2 (1 - b2)."""
+    rates = {"policy_learning_rate": 1.0, "value_learning_rate": 1.0}
+    optimiser = make_optimiser("adam", **rates, max_grad_norm=9.0, b1=0.5, b2=0.75)
+    params = {"policy": jnp.zeros(1)}
+    state = optimiser.init(params)
+    for gradient in (1.0, 0.0):
+        updates, state = optimiser.update({"policy": jnp.full(1, gradient)}, state, params)
+    first, second = 0.25 / (1.0 - 0.5**2), 0.1875 / (1.0 - 0.75**2)
+    np.testing.assert_allclose(updates["policy"], -first / np.sqrt(second), rtol=1e-4)  # epsilon is 1e-5
+
+
 def test_an_unknown_optimiser_is_refused():
     with pytest.raises(ValueError, match="'lion' is unknown; choose one of sgd, adam"):
         make_optimiser("lion", policy_learning_rate=1.0, value_learning_rate=1.0, max_grad_norm=1.0)

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from populations.generation import UNBOUNDED, deal, draw_trials, make_generation
+from populations.generation import (
+    UNBOUNDED,
+    deal,
+    draw_trials,
+    generation_from,
+    joint_measure,
+    make_generation,
+    make_measure,
+)
 from populations.openai_es import openai_es
 
 MAX_LIFETIME = 30
@@ -197,3 +205,44 @@ def test_a_pair_without_tasks_is_refused():
 def test_a_population_without_pairs_is_refused():
     with pytest.raises(ValueError, match="population size is 7"):
         make_generation(openai_es(8)._replace(population_size=7), evaluate, sample_task)
+
+
+def worlds_of(scale, *, broken=None):
+    """Two worlds that want opposite things of the first parameter, the second `scale` times as loud."""
+
+    def wants(sign, scale):
+        def evaluate(params, task, key, bound):
+            fitness = sign * scale * params[0] + 0.0 * task["target"][0]
+            return jnp.where(params[0] > broken, jnp.nan, fitness) if broken is not None else fitness, {}
+
+        return evaluate
+
+    strategy = openai_es(8, sigma=1.0)
+    return strategy, {
+        "up": make_measure(strategy, wants(1.0, 1.0), sample_task),
+        "down": make_measure(strategy, wants(-1.0, scale), sample_task),
+    }
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_worlds_count_alike_whatever_their_units(scale):
+    strategy, measures = worlds_of(scale)
+    _, result = run(generation_from(strategy, joint_measure(measures)), strategy, jax.random.key(1))
+    np.testing.assert_allclose(result.fitness, 0.0, atol=1e-5)
+    np.testing.assert_allclose(result.info["down/fitness"], -scale * result.info["up/fitness"], rtol=1e-5)
+    assert np.std(result.info["up/fitness"]) > 0.1
+
+
+def test_the_joint_fitness_is_the_mean_of_standard_scores():
+    strategy, measures = worlds_of(0.0)
+    _, result = run(generation_from(strategy, joint_measure(measures)), strategy, jax.random.key(1))
+    up = np.asarray(result.info["up/fitness"], np.float64)
+    np.testing.assert_allclose(result.fitness, 0.5 * (up - up.mean()) / up.std(), rtol=1e-4)
+
+
+def test_a_member_that_is_not_finite_in_one_world_is_not_finite():
+    strategy, measures = worlds_of(1.0, broken=0.5)
+    _, result = run(generation_from(strategy, joint_measure(measures)), strategy, jax.random.key(1))
+    is_broken = ~np.isfinite(result.info["up/fitness"])
+    assert 0 < is_broken.sum() < 8
+    np.testing.assert_array_equal(~np.isfinite(result.fitness), is_broken)
