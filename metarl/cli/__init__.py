@@ -1,4 +1,4 @@
-"""The command line: `metarl discover | evaluate | plot | zoo | presets`; each command imports what it needs itself."""
+"""The command line, `metarl COMMAND`; each command imports what it needs itself."""
 
 import os
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 COMMANDS = {
     "discover": "evolve a learning rule; the same command continues a run that was stopped",
     "evaluate": "train fresh agents with a rule and with baselines on held-out tasks",
+    "compare": "several seeds of one kind of run against several of another",
     "plot": "write the report page of a run, or of a rule",
     "zoo": "list, show and make trained rules that ship with the package",
     "presets": "list the named configurations of discover",
@@ -51,6 +52,8 @@ def _run(command: str, words: list[str]) -> int:
         from metarl.cli.discover import discover as run
     elif command == "evaluate":
         from metarl.cli.evaluate import evaluate as run
+    elif command == "compare":
+        from metarl.cli.compare import compare as run
     elif command == "plot":
         from metarl.cli.plot import plot as run
     elif command == "zoo":
