@@ -1,5 +1,7 @@
 """A life: exactly N updates, whatever the bound, and nothing learned from a rule that says nothing."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ from metarl.lifetime.optimiser import make_optimiser
 from metarl.networks.tabular import tabular
 from metarl.objectives.a2c import a2c
 from metarl.objectives.lpg import lpg
+from metarl.objectives.lpo import lpo
 from metarl.objectives.ppo import ppo
 from metarl.progress import Progress
 
@@ -158,3 +161,33 @@ def test_the_decay_rates_reach_adam():
 def test_an_unknown_optimiser_is_refused():
     with pytest.raises(ValueError, match="'lion' is unknown; choose one of sgd, adam"):
         make_optimiser("lion", policy_learning_rate=1.0, value_learning_rate=1.0, max_grad_norm=1.0)
+
+
+def test_a_life_under_a_drift_of_zeros_is_a_life_under_ppo(key, task):
+    """Epochs, minibatches, annealing and all: the same numbers from birth to examination."""
+    config = replace(CONFIG, num_epochs=2, num_minibatches=2, anneals=True)
+    fitness = []
+    for objective in (ppo(SPACE), lpo(SPACE, temporal=True, offset=0.0, hidden_size=4)):
+        agent = build_agent(config, FAMILY, objective, task.params)
+        life = jax.jit(make_lifetime(FAMILY, agent, num_envs=2, records_curve=True))
+        fitness.append(life(objective.init(key), task, key, jnp.int32(FAMILY.max_lifetime)))
+    assert fitness[0].fitness == fitness[1].fitness
+    for name, curve in fitness[0].curve.items():
+        np.testing.assert_allclose(curve, fitness[1].curve[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_annealing_ends_with_one_nth_of_the_first_step(key, task):
+    """Under a loss whose gradient is the same everywhere."""
+    objective = a2c(SPACE, entropy_coefficient=0.0)
+    constant = objective._replace(
+        targets=lambda meta, rollout, progress: rollout.reward,
+        loss=lambda meta, outputs, rollout, targets, progress: (jnp.mean(outputs["value"][..., 0]), {}),
+    )
+    network = tabular(FAMILY.env.num_states, objective.heads(SPACE))
+    sizes = {"num_envs": 2, "unroll_length": 5}
+    agent = make_agent(FAMILY.env, constant, network, optax.sgd(1.0), action_space=SPACE, anneals=True, **sizes)
+    state, num_updates, norms = agent.init(key, task.params), 8, []
+    for n in range(num_updates):
+        progress = Progress(jnp.int32(n), jnp.int32(num_updates))
+        norms.append(agent.update((), state, task.params, progress, key)[1]["update_norm_value"])
+    np.testing.assert_allclose(norms, norms[0] * (1.0 - np.arange(num_updates) / num_updates), rtol=1e-5)
