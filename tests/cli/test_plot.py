@@ -1,6 +1,7 @@
 """`metarl plot`: the report of any run, finished or not."""
 
 import shutil
+import sys
 
 
 def test_the_report_of_a_run_is_written_and_named(smoke, cli, tmp_path):
@@ -33,3 +34,19 @@ def test_a_damaged_run_is_refused_naming_the_file(smoke, refused, tmp_path):
 def test_a_run_must_be_given(cli):
     answer = cli("plot")
     assert answer.code == 2 and "PATH" in answer.err
+
+
+def test_a_rule_of_the_zoo_has_a_page_of_its_drift(cli, tmp_path):
+    answer = cli("plot", "ta-lpo", "--out", tmp_path)
+    assert answer.code == 0 and answer.out == f"report: {tmp_path / 'report.html'}\n", answer.err
+    assert "The drift function" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "figures" / "drift_life.gif").stat().st_size < 2_000_000
+
+
+def test_a_rule_without_a_drift_is_refused(refused, tmp_path):
+    refused("plot", "ta-lpg", "--out", tmp_path, mentions=["lpg", "no drift"])
+
+
+def test_a_formula_that_cannot_be_searched_for_is_refused_in_one_sentence(smoke, refused, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyoperon.sklearn", None)
+    refused("plot", "lpo", "--out", tmp_path, "--symbolic", mentions=["pyoperon", "pip install 'metarl[symbolic]'"])
