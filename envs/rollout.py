@@ -16,7 +16,10 @@ class Policy(NamedTuple):
     draw_noise: Callable[[Array, tuple[int, ...]], Array]
     """`draw_noise(key, shape) -> [*shape, ...]`: all the randomness of acting `shape` times; consumes the key."""
     act: Callable[[Any, Array], Array]
-    """`act(observation [B, ...], noise [B, ...]) -> action [B, ...]`, deterministic."""
+    """`act(observation [B, ...], noise [B, ...]) -> action [B, ...]`, deterministic; with `infer`, what that returned
+    stands in place of the observation."""
+    infer: Callable[[Any], Any] | None = None
+    """`infer(observation [B, ...]) -> outputs [B, ...]`: what actions are chosen by, and what the trajectory keeps."""
 
 
 class Workers(NamedTuple):
@@ -47,6 +50,8 @@ class Trajectory(NamedTuple):
     """The episode was cut by its time limit and had not terminated."""
     final_observation: Any
     """The true successor observation, before any auto-reset; None unless asked for."""
+    outputs: Any
+    """What the policy inferred from `observation`; None if it has no `infer`."""
 
 
 def reset(env: Any, params: Any, key: Array, num_envs: int) -> Workers:
@@ -75,8 +80,9 @@ def unroll(
 
     def step(workers: Workers, inputs: tuple[Array, Array]) -> tuple[Workers, Trajectory]:
         noise, randomness = inputs
-        action = policy.act(workers.observation, noise)
-        return _advance(env, params, workers, action, randomness, keeps_final)
+        action, outputs = _decide(policy, workers.observation, noise)
+        after, transition = _advance(env, params, workers, action, randomness, keeps_final)
+        return after, transition._replace(outputs=outputs)
 
     return jax.lax.scan(step, workers, (noise, randomness))
 
@@ -93,7 +99,7 @@ def evaluate(env: Any, params: Any, policy: Policy, key: Array, *, num_envs: int
 
     def step(carry: tuple, inputs: tuple[Array, Array]) -> tuple[tuple, None]:
         workers, total, is_running = carry
-        action = policy.act(workers.observation, inputs[0])
+        action, _ = _decide(policy, workers.observation, inputs[0])
         workers, transition = _advance(env, params, workers, action, inputs[1], False)
         total = total + jnp.where(is_running, transition.reward, 0.0)
         return (workers, total, is_running & ~(transition.terminated | transition.truncated)), None
@@ -101,6 +107,14 @@ def evaluate(env: Any, params: Any, policy: Policy, key: Array, *, num_envs: int
     start = (workers, jnp.zeros((num_envs,), jnp.float32), jnp.ones((num_envs,), bool))
     (_, total, _), _ = jax.lax.scan(step, start, (noise, randomness))
     return total
+
+
+def _decide(policy: Policy, observation: Any, noise: Array) -> tuple[Array, Any]:
+    """Returns (action, outputs)."""
+    if policy.infer is None:
+        return policy.act(observation, noise), None
+    outputs = policy.infer(observation)
+    return policy.act(outputs, noise), outputs
 
 
 def _draw_step_randomness(env: Any, key: Array, shape: tuple[int, int]) -> Array:
@@ -120,7 +134,8 @@ def _advance(
     truncated = truncated.astype(bool) & ~terminated
     done = terminated | truncated
     running = workers.running_return + reward
-    transition = Trajectory(workers.observation, action, reward, terminated, truncated, final if keeps_final else None)
+    kept = final if keeps_final else None
+    transition = Trajectory(workers.observation, action, reward, terminated, truncated, kept, None)
     after = Workers(
         observation, _strengthen(state), jnp.where(done, 0.0, running), jnp.where(done, running, workers.last_return)
     )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
 from envs.rollout import Policy, Trajectory, Workers, reset, unroll
 from metarl.lifetime.learn import make_learn
@@ -19,7 +19,7 @@ from metarl.lifetime.normalise import (
 )
 from metarl.networks import policy as policies
 from metarl.networks.network import Network
-from metarl.objectives.base import Objective, Rollout
+from metarl.objectives.base import Objective, Outputs, Rollout
 from metarl.progress import Progress
 
 
@@ -99,11 +99,11 @@ def make_agent(
         return AgentState(params, optimiser.init(params), workers, normaliser)
 
     def policy(state: AgentState) -> Policy:
-        def act(observation: Any, noise: Array) -> Array:
-            outputs = network.apply(state.params, normalise_observation(state.normaliser, observation))
-            return policies.act(outputs["policy"], noise, action_space)
-
-        return Policy(lambda key, shape: policies.draw_action_noise(key, action_space, shape), act)
+        return Policy(
+            draw_noise=lambda key, shape: policies.draw_action_noise(key, action_space, shape),
+            act=lambda outputs, noise: policies.act(outputs["policy"], noise, action_space),
+            infer=lambda observation: outputs_at(network, state, observation),
+        )
 
     def rollout(state: AgentState, env_params: Any, key: Array) -> tuple[Workers, Rollout]:
         workers, trajectory = unroll(
@@ -130,26 +130,57 @@ def make_agent(
 
 
 def complete_rollout(network: Network, state: AgentState, trajectory: Trajectory, observation_after: Any) -> Rollout:
-    """Returns the trajectory with the network's outputs at every state and at its successor."""
+    """Returns the trajectory with the network's outputs at every state, which it acted by, and at its successor."""
 
-    def outputs_at(observation: Any) -> Any:
-        return network.apply(state.params, normalise_observation(state.normaliser, observation))
+    def infer(observation: Any) -> Outputs:
+        return outputs_at(network, state, observation)
 
-    if trajectory.final_observation is None:
-        outputs = outputs_at(
-            jax.tree.map(
-                lambda before, last: jnp.concatenate([before, last[None]]), trajectory.observation, observation_after
-            )
-        )
-        now, then = (jax.tree.map(lambda x, s=s: x[s], outputs) for s in (slice(None, -1), slice(1, None)))
-    else:
-        now, then = outputs_at(trajectory.observation), outputs_at(trajectory.final_observation)
+    # The successor of a state is the next state, unless the episode ended in between.
+    next_outputs = jax.tree.map(
+        lambda now, last: jnp.concatenate([now[1:], last[None]]), trajectory.outputs, infer(observation_after)
+    )
+    if trajectory.final_observation is not None:
+        next_outputs = replace_where(trajectory.truncated, next_outputs, infer, trajectory.final_observation)
     return Rollout(
         trajectory.observation,
         trajectory.action,
         trajectory.reward,
         trajectory.terminated,
         trajectory.truncated,
-        now,
-        then,
+        trajectory.outputs,
+        next_outputs,
     )
+
+
+def outputs_at(network: Network, state: AgentState, observation: Any) -> Outputs:
+    """Returns what the agent's network says about observations with any leading axes."""
+    return network.apply(state.params, normalise_observation(state.normaliser, observation))
+
+
+def replace_where(chosen: Bool[Array, "T B"], values: Any, compute: Callable[[Any], Any], inputs: Any) -> Any:
+    """Returns `values` with those of `compute(inputs)` where `chosen`; leaves are `[T, B, ...]`.
+
+    It takes one pass over the workers for every chosen entry of the worker that has most: none at all in most rollouts,
+    where a pass over all entries would cost as much as acting did.
+
+    Args:
+        chosen: where.
+        values: what is replaced there.
+        compute: maps `[B, ...]` to `[B, ...]`, worker by worker.
+        inputs: of every entry.
+    """
+    workers = jnp.arange(chosen.shape[1])
+
+    def replace_next(carry: tuple[Array, Any]) -> tuple[Array, Any]:
+        left, values = carry
+        at = (jnp.argmax(left, axis=0), workers)  # the next one of every worker, or some other if it has none left
+        is_left = left[at]
+
+        def put(old: Array, new: Array) -> Array:
+            shape = (-1,) + (1,) * (new.ndim - 1)
+            return old.at[at].set(jnp.where(is_left.reshape(shape), new, old[at]))
+
+        values = jax.tree.map(put, values, compute(jax.tree.map(lambda x: x[at], inputs)))
+        return left.at[at].set(False), values
+
+    return jax.lax.while_loop(lambda carry: jnp.any(carry[0]), replace_next, (chosen, values))[1]

@@ -11,9 +11,10 @@ import pytest
 from envs.registry import make_family
 from metarl.experiments.build import build_agent
 from metarl.experiments.config import AgentConfig
-from metarl.lifetime.agent import make_agent
+from metarl.lifetime.agent import make_agent, replace_where
 from metarl.lifetime.lifetime import make_lifetime
 from metarl.lifetime.optimiser import make_optimiser
+from metarl.networks.actor_critic import mlp
 from metarl.networks.tabular import tabular
 from metarl.objectives.a2c import a2c
 from metarl.objectives.lpg import lpg
@@ -29,6 +30,13 @@ SPACE = FAMILY.env.action_space()
 @pytest.fixture(scope="module")
 def rule():
     return lpg(SPACE, temporal=True, hidden_size=4)
+
+
+class CountingEnvironment(type(make_family("probe/endless_reward").env)):
+    """Shows the number of steps since the episode began, and never ends but by its time limit."""
+
+    def observed(self, state):
+        return state.time.astype(jnp.float32)
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +199,33 @@ def test_annealing_ends_with_one_nth_of_the_first_step(key, task):
         progress = Progress(jnp.int32(n), jnp.int32(num_updates))
         norms.append(agent.update((), state, task.params, progress, key)[1]["update_norm_value"])
     np.testing.assert_allclose(norms, norms[0] * (1.0 - np.arange(num_updates) / num_updates), rtol=1e-5)
+
+
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.7, 1.0])
+def test_values_are_replaced_where_they_are_chosen_and_nowhere_else(density, key):
+    shape = (6, 3)
+    chosen = jax.random.uniform(key, shape) < density
+    values, inputs = {"x": jnp.zeros(shape), "y": jnp.zeros((*shape, 2))}, jnp.arange(18.0).reshape(shape) + 1.0
+    compute = lambda at: {"x": 10.0 * at, "y": jnp.stack([at, -at], axis=-1)}  # noqa: E731
+    found = jax.jit(lambda chosen: replace_where(chosen, values, compute, inputs))(chosen)
+    np.testing.assert_array_equal(found["x"], jnp.where(chosen, 10.0 * inputs, 0.0))
+    np.testing.assert_array_equal(found["y"][..., 1], jnp.where(chosen, -inputs, 0.0))
+
+
+def test_a_time_limit_bootstraps_from_the_true_successor_and_not_from_the_next_episode(key):
+    """Episodes of three steps in every worker at its own phase: the outputs at successors are those of the states that
+    the world was really in, and elsewhere those of the next state."""
+    family = make_family("probe/endless_reward")
+    space, params = family.env.action_space(), family.env.default_params.replace(max_steps_in_episode=jnp.int32(3))
+    objective = ppo(space)
+    network = mlp((1,), objective.heads(space), hidden=(4,))
+    counting = CountingEnvironment()
+    agent = make_agent(counting, objective, network, optax.sgd(0.0), action_space=space, num_envs=2, unroll_length=7)
+    state = agent.init(key, params)
+    after, seen = jax.jit(agent.rollout)(state, params, key)
+    assert seen.truncated.sum() >= 4 and not seen.terminated.any()
+    successor = seen.observation + 1.0  # the true one, whatever the reset made of it
+    expected = network.apply(state.params, successor)["value"]
+    np.testing.assert_allclose(seen.next_outputs["value"], expected, rtol=1e-5, atol=1e-6)
+    restarted = network.apply(state.params, jnp.concatenate([seen.observation[1:], after.observation[None]]))["value"]
+    assert np.any(np.abs(restarted - expected) > 1e-3)
