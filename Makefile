@@ -10,7 +10,7 @@ PYTEST = JAX_PLATFORMS=cpu $(VENV)/bin/python -m pytest
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
 .DEFAULT_GOAL := help
-.PHONY: help venv discover test test-slow test-learning test-multiprocess test-accelerator lint bench-discovery clean
+.PHONY: help venv discover test test-slow test-learning test-multiprocess test-accelerator lint bench bench-discovery bench-ppo clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -49,6 +49,11 @@ lint: $(STAMP) ## check style and types
 
 bench-discovery: $(STAMP) ## measure the throughput of discovery
 	$(VENV)/bin/python tests/benchmarks/discovery_throughput.py
+
+bench-ppo: $(STAMP) ## measure the throughput of PPO (PUBLIC=directory of a purejaxrl checkout measures that beside it)
+	$(VENV)/bin/python tests/benchmarks/ppo_throughput.py $(if $(PUBLIC),--public $(PUBLIC))
+
+bench: bench-discovery bench-ppo ## run all benchmarks
 
 clean: ## remove caches and build outputs; runs and .venv stay
 	rm -rf build dist .jax_cache .pytest_cache .ruff_cache .hypothesis

@@ -15,13 +15,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 INK, MUTED, RULE = "#1f2328", "#5b6470", "#d4d8dd"
-ARM_COLOURS = {"discovered": "#0b5cad", "a2c": "#d9730d", "initial": "#8a8f98"}
-"""Fixed everywhere. Blue and orange stay apart in all common colour-vision deficiencies; grey differs in lightness."""
-ARM_MARKERS = {"discovered": "o", "a2c": "s", "initial": "^"}
+ARM_COLOURS = {"discovered": "#0b5cad", "a2c": "#d9730d", "ppo": "#0f8a5f", "dpo": "#7a1f5c", "initial": "#8a8f98"}
+"""Fixed everywhere. Any two stay apart in all common colour-vision deficiencies, the closer ones by lightness too."""
+ARM_MARKERS = {"discovered": "o", "a2c": "s", "ppo": "v", "dpo": "P", "initial": "^"}
 """A second channel, for print without colour."""
-ARM_LABELS = {"discovered": "discovered rule", "a2c": "A2C", "ppo": "PPO", "initial": "initial rule"}
-ARM_DASHES = {"discovered": "-", "a2c": (0, (5, 1.5)), "initial": (0, (1.5, 1.5))}
-OTHER_COLOURS = ("#117a65", "#8e5ea2", "#a8324a", "#6b5b00")
+ARM_LABELS = {"discovered": "discovered rule", "a2c": "A2C", "ppo": "PPO", "dpo": "DPO", "initial": "initial rule"}
+ARM_DASHES = {
+    "discovered": "-",
+    "a2c": (0, (5, 1.5)),
+    "ppo": (0, (6, 1.5, 1.5, 1.5)),
+    "dpo": (0, (3.5, 1, 1, 1, 1, 1)),
+    "initial": (0, (1.5, 1.5)),
+}
+OTHER_COLOURS = ("#4c3fb1", "#a8324a", "#6b5b00", "#00728a")
 QUANTITIES = {
     "return": "return",
     "policy_entropy": "policy entropy (nats)",
@@ -35,9 +41,12 @@ QUANTITIES = {
     "y_hat_change": "change of y_hat (rms)",
     "prediction_kl": "KL(y ‖ y_hat)",
     "policy_kl": "KL(old ‖ new policy)",
+    "clip_fraction": "share of ratios outside 1 ± 0.2",
     "gradient_norm_policy": "policy gradient norm",
+    "gradient_norm_value": "value gradient norm",
     "gradient_norm_prediction": "prediction gradient norm",
     "update_norm_policy": "policy update norm",
+    "update_norm_value": "value update norm",
     "update_norm_prediction": "prediction update norm",
 }
 """Per-update quantities of a life, as axis labels."""

@@ -125,7 +125,12 @@ def _read_metrics(path: Path) -> dict[str, np.ndarray]:
     return {name: column for name, column in columns.items() if not np.all(np.isnan(column))}
 
 
-def _read_rows(path: Path, content: dict[str, Any]) -> tuple[Row, ...]:
+def read_rows(path: Path, content: dict[str, Any]) -> tuple[Row, ...]:
+    """Returns the rows of an evaluation file's content, none if it is empty; `path` is named in errors.
+
+    Raises:
+        ValueError: if the content is of another schema or a row lacks a field.
+    """
     if not content:
         return ()
     if content.get("schema") != EVALUATION_SCHEMA:
@@ -211,7 +216,7 @@ def load_run(directory: str | Path) -> Run:
         metrics=_read_metrics(directory / "metrics.jsonl"),
         status=status.read_text(encoding="utf-8").strip() if status.is_file() else None,
         evaluation={name: value for name, value in evaluation.items() if name != "rows"},
-        rows=_read_rows(directory / "evaluation.json", evaluation),
+        rows=read_rows(directory / "evaluation.json", evaluation),
         rule=_read_json(directory / "export/rule.json"),
         lives=lives,
         probe=probe,

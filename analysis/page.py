@@ -129,10 +129,15 @@ def details(summary: object, *body: object) -> Html:
 
 def picture_block(picture: Picture) -> Html:
     """Returns a figure as an inline image with its caption and where its numbers are."""
-    image = Html(f'<img alt="{text(picture.title)}: {text(picture.caption)}" src="{encode(picture)}">')
-    where = join(["Numbers: ", tag("code", f"figures/{picture.name}.npz"), "."])
-    caption = tag("figcaption", tag("strong", f"{picture.title}."), " ", picture.caption, " ", where)
-    return tag("figure", tag("div", image, class_="scroll"), caption)
+    return image_block(encode(picture), name=picture.name, title=picture.title, caption=picture.caption)
+
+
+def image_block(source: str, *, name: str, title: str, caption: str) -> Html:
+    """Returns an image, given as a `data:` address, with its caption and where its numbers are."""
+    image = Html(f'<img alt="{text(title)}: {text(caption)}" src="{text(source)}">')
+    where = join(["Numbers: ", tag("code", f"figures/{name}.npz"), "."])
+    words = tag("figcaption", tag("strong", f"{title}."), " ", caption, " ", where)
+    return tag("figure", tag("div", image, class_="scroll"), words)
 
 
 def section(title: object, *body: object) -> Html:

@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from analysis.curves import horizon_curve, learning_curve, life_curve, metric_curves
+from analysis.drift import has_drift
+from analysis.drift_report import DriftPart, drift_part, drift_section, save_drift_part, trained_lifetimes
 from analysis.figure import Picture, save_picture
 from analysis.load import PIECES, Row, Run, flatten, load_run
 from analysis.page import Html, details, join, page, pairs, picture_block, section, tag, tiles
 from analysis.probe import probe_lines, probe_maps
-from analysis.rules import TIME_CAVEAT, dynamicity, schedule_grid, target_grid
+from analysis.rules import (
+    DRIFT_TIME_CAVEAT,
+    TIME_CAVEAT,
+    dynamicity,
+    schedule_grid,
+    table_quantities,
+    target_grid,
+)
 from analysis.tables import (
     dynamicity_table,
     headline_rows,
@@ -22,6 +31,7 @@ from analysis.tables import (
     verdict,
 )
 from analysis.throughput import throughput
+from metarl.objectives.export import ARRAYS, load_rule
 
 STATUS_WORDS = {
     "done": "The run is complete.",
@@ -36,11 +46,7 @@ def trained_horizons(run: Run) -> tuple[float, float] | None:
 
     It is the pair called `lifetime`, at any depth, of the configuration or else of the exported rule.
     """
-    for source in (run.config, run.rule):
-        for name, value in flatten(source).items():
-            if name.rpartition(".")[2] == "lifetime" and isinstance(value, list) and len(value) == 2:
-                return float(value[0]), float(value[1])
-    return None
+    return trained_lifetimes(run.config, run.rule)
 
 
 def preset(run: Run) -> str | None:
@@ -67,7 +73,9 @@ def describe(run: Run) -> str:
     """Returns in plain words what was searched, how, and on what, as far as the configuration says."""
     settings, horizons = flatten(run.config), trained_horizons(run)
     candidates = settings.get("population.size") or "many"
-    world = f" of {settings['family.env']}" if settings.get("family.env") else ""
+    envs = settings.get("family.env") or []
+    envs = [envs] if isinstance(envs, str) else envs
+    world = f" of {' or '.join(map(str, envs))}" if envs else ""
     length = f"{horizons[0]:g} to {horizons[1]:g} updates" if horizons else "which differs from task to task in length"
     words = (
         "Evolution searched for a reinforcement-learning rule instead of a policy. In every generation, "
@@ -76,7 +84,9 @@ def describe(run: Run) -> str:
     )
     told = " The rule is {}told how far through its life the agent is{}."
     temporal, encoding = settings.get("objective.temporal"), settings.get("objective.encoding")
-    sees_time = {True: told.format("", f" (time encoding {encoding})"), False: told.format("not ", "")}
+    how = f" (time encoding {encoding})" if encoding else ""
+    how = " and how long that life is" if settings.get("objective.log_horizon") else how
+    sees_time = {True: told.format("", how), False: told.format("not ", "")}
     return words + sees_time.get(temporal, "")
 
 
@@ -150,21 +160,34 @@ def _training(run: Run, pictures: Mapping[str, Picture]) -> Html:
     return section("Meta-training", curve, others)
 
 
-def _rule(run: Run, pictures: Mapping[str, Picture]) -> Html:
+def _drift(run: Run) -> DriftPart | None:
+    """Returns what there is to see of the exported rule's drift, or None if there is no such rule or it has none."""
+    if not has_drift(run.rule.get("objective", ""), run.rule.get("settings", {})):
+        return None
+    directory = run.directory / "export"
+    return drift_part(load_rule(directory), trained_horizons(run)) if (directory / ARRAYS).is_file() else None
+
+
+def _rule(run: Run, pictures: Mapping[str, Picture], *, has_drift: bool) -> Html:
     if not run.lives:
         blocks: list[object] = [tag("p", "No agent lives under the rule have been recorded yet.", class_="note")]
     else:
         blocks = [_figure(pictures, name) for name in ("life_return", "schedules", "targets")]
-        trends = dynamicity(run.lives)
+        trends = dynamicity(run.lives, table_quantities(run.lives))
         blocks += [tag("h3", "Trends over a life"), dynamicity_table(trends) if trends else ""]
-        blocks.append(tag("p", TIME_CAVEAT, class_="note"))
-    blocks.append(tag("h3", "The effect of time alone"))
-    if run.probe:
-        blocks += [_figure(pictures, "probe_lines"), _figure(pictures, "probe_maps"), probe_table(run.probe)]
-    else:
-        blocks.append(tag("p", "The fixed-batch probe has not been run, so the effect of time alone is not known."))
+        blocks.append(tag("p", DRIFT_TIME_CAVEAT if has_drift else TIME_CAVEAT, class_="note"))
+    if run.probe or not has_drift:
+        blocks += _probe(run, pictures)
     blocks.append(details("Exported rule", pairs(flatten(run.rule).items())) if run.rule else "")
     return section("What the rule does", *blocks)
+
+
+def _probe(run: Run, pictures: Mapping[str, Picture]) -> list[object]:
+    heading = tag("h3", "The effect of time alone")
+    if not run.probe:
+        words = "The fixed-batch probe has not been run, so the effect of time alone is not known."
+        return [heading, tag("p", words)]
+    return [heading, _figure(pictures, "probe_lines"), _figure(pictures, "probe_maps"), probe_table(run.probe)]
 
 
 def _session(session: Mapping[str, Any]) -> Html:
@@ -198,9 +221,10 @@ def _reproduction(run: Run) -> Html:
     return section("How to reproduce", *blocks)
 
 
-def _numbers(run: Run, pictures: Mapping[str, Picture]) -> Html:
+def _numbers(run: Run, pictures: Mapping[str, Picture], others: Mapping[str, str]) -> Html:
     entries = {path: f"{words}: not there" if path in run.absent else words for path, words in PIECES.items()}
     entries |= {f"figures/{name}.npz": f"numbers of the figure “{p.title}”" for name, p in pictures.items()}
+    entries |= {f"figures/{file}": words for file, words in others.items()}
     rows = pairs((tag("code", path), words) for path, words in entries.items())
     return section("Where the numbers are", tag("p", "Paths are relative to the run directory."), rows)
 
@@ -208,6 +232,7 @@ def _numbers(run: Run, pictures: Mapping[str, Picture]) -> Html:
 def write_report(run_directory: str | os.PathLike) -> Path:
     """Returns the path of `report.html`, written into the run directory with `figures/<name>.png` and `.npz` beside it.
 
+    A run whose exported rule has a drift gets a section about it, and `figures/drift_life.gif` if the drift sees time.
     The page is self-contained and works for runs that lack pieces, which it names. An older report is replaced.
 
     Raises:
@@ -217,8 +242,11 @@ def write_report(run_directory: str | os.PathLike) -> Path:
     pictures = make_pictures(run)
     for picture in pictures.values():
         save_picture(picture, run.directory / "figures")
-    sections = [_results(run, pictures), _training(run, pictures), _rule(run, pictures)]
-    body = [_header(run), *sections, _reproduction(run), _numbers(run, pictures)]
+    drift = _drift(run)
+    files = {} if drift is None else save_drift_part(drift, run.directory / "figures")
+    sections = [_results(run, pictures), _training(run, pictures), _rule(run, pictures, has_drift=drift is not None)]
+    sections += [] if drift is None else [drift_section(drift)]
+    body = [_header(run), *sections, _reproduction(run), _numbers(run, pictures, files)]
     path, temporary = run.directory / "report.html", run.directory / ".report.html.tmp"
     temporary.write_text(page(run.name, *body), encoding="utf-8")
     os.replace(temporary, path)

@@ -1,5 +1,6 @@
 """What a discovered rule does: its schedules over agents' lives, and how steadily they move with the clock."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from analysis.figure import (
 from analysis.load import Lives
 from metarl.statistics import bootstrap_mean_band, stratified_bootstrap
 
-AGENT_QUANTITIES = ("policy_entropy", "update_norm_policy", "gradient_norm_policy", "policy_kl")
+AGENT_QUANTITIES = ("policy_entropy", "update_norm_policy", "gradient_norm_policy", "policy_kl", "clip_fraction")
 """Defined for any algorithm, so drawn for every arm side by side."""
 RULE_QUANTITIES = (
     *("pi_hat_mean", "pi_hat_abs", "pi_hat_square"),
@@ -35,12 +36,21 @@ RULE_QUANTITIES = (
 """Defined only where a learned rule gives targets: a row for pi_hat, one for y_hat, one for the agent's prediction."""
 TABLE_QUANTITIES = ("policy_entropy", "update_norm_policy", "pi_hat_mean", "pi_hat_abs", "y_hat_entropy")
 """What the dynamicity table lists unless told otherwise."""
-TIME_CAVEAT = (
+PROXIMAL_TABLE_QUANTITIES = ("policy_entropy", "update_norm_policy", "policy_kl", "clip_fraction")
+"""What it lists for rules that work on the ratio of new and old policy."""
+_NO_EVIDENCE = (
     "These trends are not evidence of temporal awareness on their own. The agent itself changes over its life, so "
-    "the schedules of a rule that never sees a clock have trends too: compare the arms. Only the fixed-batch probe, "
-    "in which agent and data stay the same and nothing but (n, N) varies, isolates time."
+    "the schedules of a rule that never sees a clock have trends too: compare the arms. "
+)
+TIME_CAVEAT = (
+    f"{_NO_EVIDENCE}Only the fixed-batch probe, in which agent and data stay the same and nothing but (n, N) varies, "
+    "isolates time."
 )
 """Goes wherever a dynamicity table goes."""
+DRIFT_TIME_CAVEAT = (
+    f"{_NO_EVIDENCE}Only the drift function, looked at with the same ratios and advantages at every n/N, isolates time."
+)
+"""Goes there for rules with a drift."""
 
 
 class Dynamicity(NamedTuple):
@@ -93,6 +103,12 @@ def _dynamicity(arm: str, quantity: str, values: Float[np.ndarray, "K T"]) -> Dy
     return Dynamicity(arm, quantity, horizon, float(np.mean(correlations)), low, high)
 
 
+def table_quantities(lives: Lives) -> tuple[str, ...]:
+    """Returns what the dynamicity table should list: the proximal quantities where the discovered rule records them."""
+    is_proximal = any("clip_fraction" in life for life in lives.get("discovered", {}).values())
+    return PROXIMAL_TABLE_QUANTITIES if is_proximal else TABLE_QUANTITIES
+
+
 def dynamicity(lives: Lives, quantities: Sequence[str] = TABLE_QUANTITIES) -> list[Dynamicity]:
     """Returns the Spearman correlation of a schedule with n/N for each quantity, arm and horizon that recorded it.
 
@@ -140,7 +156,10 @@ def schedule_grid(lives: Lives, quantities: Sequence[str] = AGENT_QUANTITIES) ->
             for axis, arm in zip(row, arms, strict=True):
                 drawn = _draw_schedules(axis, lives[arm], quantity, colours)
                 numbers |= {f"{arm}/{name}": values for name, values in drawn.items()}
-            row[0].set_ylabel(QUANTITIES.get(quantity, quantity))
+                if not drawn:
+                    place = {"transform": axis.transAxes, "ha": "center", "va": "center", "fontsize": 8.0}
+                    axis.text(0.5, 0.5, "not recorded", color=MUTED, **place)
+            row[0].set_ylabel(textwrap.fill(QUANTITIES.get(quantity, quantity), 24))
         for axis, arm in zip(axes[0], arms, strict=True):
             axis.set_title(arm_label(arm), color=ARM_COLOURS.get(arm, MUTED))
         figure.supxlabel("fraction of life n/N", fontsize=9)

@@ -7,6 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from metarl.objectives.drift import NUM_FEATURES
+from metarl.objectives.export import LoadedRule
+from metarl.objectives.lpo import lpo
 from metarl.statistics import iqm_interval
 
 HORIZONS = (10, 25, 50, 100)
@@ -185,3 +188,34 @@ def synthetic() -> SimpleNamespace:
 def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a whole run, written once; tests must not change it."""
     return write_run(tmp_path_factory.mktemp("runs") / "ta-lpg-small")
+
+
+def planted_rule(feature: int | None = None, strength: float = 0.0, **settings: object) -> LoadedRule:
+    """Returns an LPO rule with drift `relu(PPO's + strength x feature)`, to one part in 10^4.
+
+    `feature` counts the inputs of the drift network; None leaves PPO's. An offset is subtracted only if one is given.
+    """
+    objective = lpo(None, **({"offset": 0.0, "hidden_size": 1} | settings))
+    num_time_features = objective.settings["temporal"] + objective.settings["log_horizon"]
+    hidden = np.zeros((NUM_FEATURES * (1 + num_time_features), 1), np.float32)
+    slope = 1e-3  # tanh(x) is x to x^2 / 3, and features go up to 10
+    if feature is not None:
+        hidden[feature] = slope
+    parameters = {"hidden": {"kernel": hidden}, "output": {"kernel": np.full((1, 1), strength / slope, np.float32)}}
+    return LoadedRule("lpo", objective.settings, parameters, {})
+
+
+@pytest.fixture(scope="session")
+def planted() -> SimpleNamespace:
+    """Returns rules with a known drift, and the function that makes them.
+
+    `closing` adds 10 (n/N) (1 - r)^2 to PPO's drift, and `horizon` adds ln(N) (1 - r)^2.
+    """
+    squared = 3  # the place of (1 - r)^2 among the inputs, before time multiplies them
+    return SimpleNamespace(
+        rule=planted_rule,
+        ppo=planted_rule(),
+        closing=planted_rule(NUM_FEATURES + squared, 10.0, temporal=True),
+        horizon=planted_rule(2 * NUM_FEATURES + squared, 1.0, temporal=True, log_horizon=True),
+        blind=planted_rule(squared, 2.0),
+    )

@@ -8,7 +8,11 @@ import pytest
 
 from analysis.figure import (
     ARM_COLOURS,
+    ARM_DASHES,
+    ARM_MARKERS,
+    OTHER_COLOURS,
     Picture,
+    arm_label,
     arm_order,
     arm_style,
     draw_band,
@@ -48,8 +52,29 @@ def test_known_arms_keep_their_colour_whatever_they_are_drawn_with():
         assert arm_style(arm)["color"] == arm_style(arm, ["x", arm, "y"])["color"] == colour
 
 
+def test_known_arms_differ_in_colour_marker_and_dashes():
+    for channel in (ARM_COLOURS, ARM_MARKERS, {arm: str(dash) for arm, dash in ARM_DASHES.items()}):
+        assert set(channel) == {"discovered", "a2c", "ppo", "dpo", "initial"}
+        assert len(set(channel.values())) == len(channel)
+    assert not set(OTHER_COLOURS) & set(ARM_COLOURS.values()) and arm_label("dpo") == "DPO"
+
+
+def test_known_arms_stay_apart_without_red_or_green_receptors():
+    # Machado et al. 2009, full protanopia and deuteranopia, on linear RGB; distance in CIELAB, where 2.3 can be seen.
+    without_red = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    without_green = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    colours = np.array([matplotlib.colors.to_rgb(colour) for colour in ARM_COLOURS.values()])
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4338, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]])
+    for seen in (np.eye(3), np.array(without_red), np.array(without_green)):
+        x, y, z = np.cbrt(np.clip(linear @ seen.T, 1e-4, 1.0) @ to_xyz.T).T
+        lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+        distances = np.linalg.norm(lab[:, None] - lab[None], axis=-1)[np.triu_indices(len(lab), 1)]
+        assert distances.min() > 15.0
+
+
 def test_other_arms_get_colours_of_their_own():
-    arms = ["ppo", "lpg", "discovered", "a2c", "initial"]
+    arms = ["ppo", "lpg", "tuned", "discovered", "a2c", "initial"]
     assert len({arm_style(arm, arms)["color"] for arm in arms}) == len(arms)
 
 

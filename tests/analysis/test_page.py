@@ -9,6 +9,7 @@ from analysis.page import (
     Html,
     details,
     grouped_table,
+    image_block,
     join,
     page,
     pairs,
@@ -60,6 +61,7 @@ def test_nothing_hostile_survives_in_any_piece():
         tiles([(HOSTILE, HOSTILE)]),
         details(HOSTILE, HOSTILE),
         section(HOSTILE, HOSTILE),
+        image_block(HOSTILE, name=HOSTILE, title=HOSTILE, caption=HOSTILE),
         picture_block(Picture(HOSTILE, HOSTILE, HOSTILE, figure, {"x": np.zeros(1)})),
     ]
     document = page(HOSTILE, *pieces)

@@ -212,6 +212,12 @@ def test_descriptions_say_what_the_configuration_says(run_directory, tmp_path):
     assert "is told how far" in words and "centred" in words and preset(run) == "ta-lpg-cpu"
     blind = run._replace(config=run.config | {"objective": {"temporal": False, "encoding": "paper"}})
     assert "is not told how far" in describe(blind) and "paper" not in describe(blind)
+    worlds = {"env": ["gridworld/small", "CartPole-v1"], "lifetime": [10, 50]}
+    assert "task of gridworld/small or CartPole-v1 for" in describe(
+        run._replace(config=run.config | {"family": worlds})
+    )
+    proximal = describe(run._replace(config=run.config | {"objective": {"temporal": True, "log_horizon": True}}))
+    assert "how far through its life the agent is and how long that life is." in proximal and "None" not in proximal
     (tmp_path / "config.json").write_text("{}")
     assert "many candidate rules" in describe(load_run(tmp_path)) and preset(load_run(tmp_path)) is None
 

@@ -7,12 +7,14 @@ import scipy.stats
 from analysis.load import load_run
 from analysis.rules import (
     AGENT_QUANTITIES,
+    DRIFT_TIME_CAVEAT,
     RULE_QUANTITIES,
     TIME_CAVEAT,
     dynamicity,
     life_fraction,
     schedule_grid,
     spearman_correlation,
+    table_quantities,
     target_grid,
 )
 from metarl.statistics import bootstrap_mean_band, stratified_bootstrap
@@ -75,9 +77,8 @@ def test_the_caveat_says_that_only_the_probe_isolates_time():
 def test_schedule_grid_has_an_arm_per_column_and_means_over_tasks(lives, synthetic):
     picture = schedule_grid(lives)
     titles = [axis.get_title(loc="left") for axis in picture.figure.axes[:3]]
-    assert titles == ["discovered rule", "A2C", "initial rule"] and len(picture.figure.axes) == 3 * len(
-        AGENT_QUANTITIES
-    )
+    num_recorded = len(AGENT_QUANTITIES) - 1  # no arm has ratios to clip
+    assert titles == ["discovered rule", "A2C", "initial rule"] and len(picture.figure.axes) == 3 * num_recorded
     for arm in lives:
         for horizon in synthetic.HORIZONS:
             mean = picture.numbers[f"{arm}/{horizon}/policy_entropy/mean"]
@@ -106,3 +107,30 @@ def test_target_grid_shows_the_discovered_rule_and_the_initial_one_dotted(lives)
 def test_grids_without_their_quantities_are_none():
     life = {"a2c": {3: {"return": np.zeros((2, 3))}}}
     assert schedule_grid(life) is None and target_grid(life) is None and schedule_grid({}) is None
+
+
+def test_a_quantity_that_only_some_arms_record_is_drawn_for_them_and_said_to_be_missing_for_others(lives):
+    clipped = lives["discovered"][50] | {"clip_fraction": np.linspace(0.4, 0.1, 50)[None] * np.ones((24, 1))}
+    both = {"discovered": {50: clipped}, "a2c": {50: lives["a2c"][50]}}
+    picture = schedule_grid(both)
+    assert len(picture.figure.axes) == 2 * len(AGENT_QUANTITIES) and "clip_fraction" in AGENT_QUANTITIES
+    ours, theirs = picture.figure.axes[-2:]
+    assert (
+        len(ours.lines) == 1
+        and not ours.texts
+        and ours.get_ylabel().split() == "share of ratios outside 1 ± 0.2".split()
+    )
+    assert not theirs.lines and [words.get_text() for words in theirs.texts] == ["not recorded"]
+    np.testing.assert_allclose(picture.numbers["discovered/50/clip_fraction/mean"], clipped["clip_fraction"][0])
+    assert "a2c/50/clip_fraction/mean" not in picture.numbers
+
+
+def test_the_table_of_a_rule_with_ratios_lists_them(lives):
+    assert "clip_fraction" not in table_quantities(lives) and "pi_hat_mean" in table_quantities(lives)
+    clipped = {"discovered": {50: {"clip_fraction": np.zeros((2, 50))}}}
+    assert {"clip_fraction", "policy_kl"} <= set(table_quantities(clipped))
+    assert table_quantities({"ppo": clipped["discovered"]}) == table_quantities({})
+
+
+def test_the_caveat_of_a_drift_says_that_only_the_drift_isolates_time():
+    assert "Only the drift function" in DRIFT_TIME_CAVEAT and "probe" not in DRIFT_TIME_CAVEAT

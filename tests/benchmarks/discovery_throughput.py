@@ -6,10 +6,8 @@ compilation. The reference rates were measured once on another machine (jax 0.4.
 rates of kept work are printed beside them.
 """
 
-import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +21,7 @@ from metarl.experiments.build import build_agent, build_families, build_rule, bu
 from metarl.experiments.config import AgentConfig, FamilyConfig, LPGConfig, PopulationConfig
 from metarl.lifetime.lifetime import make_lifetime
 from populations.generation import make_generation
+from tests.benchmarks.measure import cpu_seconds, row, write
 
 OUT = Path("build/bench/discovery.json")
 NUM_PAIRS, NUM_ENVS, UNROLL, NOMINAL_LIFETIME = 8, 16, 20, 250
@@ -88,30 +87,9 @@ def make_benchmark(setting: Setting):
     return generation, strategy.init(jax.random.key(0), initial)
 
 
-def cpu_seconds(function):
-    """Returns (process CPU-seconds of the call, its result)."""
-    start = time.process_time()
-    result = function()
-    return time.process_time() - start, result
-
-
-def row(name, value, unit, reference=None, target=None) -> dict:
-    """Returns one result row."""
-    extra = {}
-    if reference is not None:
-        extra = {"reference": reference, "ratio": value / reference, "target": target, "met": bool(value >= target)}
-    return {"name": name, "value": value, "unit": unit, **extra}
-
-
 def main() -> None:
     """Measures all settings, prints the rows and writes them."""
-    rows = [result for setting in SETTINGS for result in measure(setting)]
-    for result in rows:
-        ratio = f"  {result['ratio']:.1f} x reference, target {result['target']:.3g}" if "ratio" in result else ""
-        print(f"{result['name']:45s} {result['value']:12.4g} {result['unit']}{ratio}")
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps({"schema": 1, "rows": rows}, indent=2) + "\n")
-    print(f"numbers: {OUT}")
+    write([result for setting in SETTINGS for result in measure(setting)], OUT)
 
 
 if __name__ == "__main__":
