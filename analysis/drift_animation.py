@@ -49,8 +49,8 @@ class Animation(NamedTuple):
 def drift_animation(life: Surfaces, ppo: Surfaces, *, sees_horizon: bool = False) -> Animation | None:
     """Returns the slope of `r A - f` at each fraction of the life, in order, beside that of PPO.
 
-    The last of the lifetimes is shown, and named if the rule sees it. None if there is one fraction only, for then nothing moves. Equal input gives
-    equal bytes.
+    The last of the lifetimes is shown, and named if the rule sees it. None if there is one fraction only, for then
+    nothing moves. Equal input gives equal bytes.
     """
     if len(life.fractions) < 2:
         return None

@@ -13,7 +13,12 @@ from analysis.figure import ARM_COLOURS, ARM_DASHES, Picture, arm_label, make_fi
 from analysis.push import CLIP
 
 LIFE_TICKS = (0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5)
-STAGES = {"rolled back": "#bcd3ea", "let go": "#dde1e5", "pushed on": "#ffffff"}
+STAGES = {
+    "rolled back": "#bcd3ea",
+    "let go": "#dde1e5",
+    "pushed by less than half of A": "#f6e7cf",
+    "pushed on": "#ffffff",
+}
 """What happens to ratios, in order of the push, and its colours."""
 
 
@@ -38,7 +43,7 @@ def drift_clip(
             row[0].set_ylabel("ratio r" + horizon_words(life, lifetime))
         for axis, advantage in zip(axes[0], life.advantage, strict=True):
             axis.set_title(f"A = {advantage:g}")
-        for name, colour in list(STAGES.items())[:2]:
+        for name, colour in list(STAGES.items())[:3]:
             axes[0, 0].fill_between([], [], color=colour, label=name)
         figure.supxlabel("fraction of life n/N", fontsize=9)
         shared_legend(figure, axes)
@@ -55,7 +60,7 @@ def _draw_let_go(axis: Axes, life: Surfaces, clip: Float[np.ndarray, "L F G"], i
     extent = (0.0, 1.0, *sorted((0.0, sign * WINDOW)))
     options = {"origin": "lower", "aspect": "auto", "interpolation": "none", "extent": extent}
     stages = _stages(life.push[lifetime, :, column][:, side])
-    axis.imshow(stages.T, cmap=ListedColormap(list(STAGES.values())), vmin=-0.5, vmax=2.5, **options)
+    axis.imshow(stages.T, cmap=ListedColormap(list(STAGES.values())), vmin=-0.5, vmax=3.5, **options)
     fractions = life.fractions if len(life.fractions) > 1 else np.array([0.0, 1.0])
     first = np.broadcast_to(np.log(clip[lifetime, :, column]), fractions.shape)
     line = {"color": ARM_COLOURS["discovered"], "linewidth": 2.0, "zorder": 5, "clip_on": False}
@@ -68,8 +73,8 @@ def _draw_let_go(axis: Axes, life: Surfaces, clip: Float[np.ndarray, "L F G"], i
 
 
 def _stages(push: Float[np.ndarray, "F R"]) -> Float[np.ndarray, "F R"]:
-    """Returns 0 where ratios are rolled back, 1 where they are let go, 2 where they are pushed on."""
-    return np.digitize(push, [-VISIBLE, VISIBLE]).astype(np.float64)
+    """Returns the index in STAGES of what happens to ratios at this share of the push."""
+    return np.digitize(push, [-VISIBLE, VISIBLE, 0.5]).astype(np.float64)
 
 
 def _clip_caption(life: Surfaces, clip: np.ndarray, references: Mapping[str, np.ndarray]) -> str:
@@ -82,6 +87,6 @@ def _clip_caption(life: Surfaces, clip: np.ndarray, references: Mapping[str, np.
     return (
         "How far an action of advantage A goes before the surrogate r A - f stops pushing it: the first ratio, away "
         "from 1 in the direction of the push, at which the slope in r vanishes or changes sign, found on 2048 points "
-        f"and by bisection. PPO's is 1 ± {CLIP:g}.{gaps} White: ratios still pushed on; grey: let go; blue: rolled "
-        f"back. Beyond the line a learned drift may push again.{blind}"
+        f"and by bisection. PPO's is 1 ± {CLIP:g}.{gaps} White: ratios pushed on by half of A or more; sand: by less; "
+        f"grey: let go; blue: rolled back. Beyond the line a learned drift may push again.{blind}"
     )

@@ -43,10 +43,12 @@ def test_areas_tell_pushed_on_from_let_go_from_rolled_back(closing, planted):
     stages = closing.figure.axes[0].images[0].get_array()  # A = 2: ratio upwards, n/N to the right
     ratios = np.exp(np.linspace(0.0, 1.0, 33))
     assert stages.shape == (33, len(LIFE))
-    np.testing.assert_array_equal(stages[:, 0], np.where(ratios < 1.2, 2.0, 1.0))  # at n/N = 0 it is PPO
-    np.testing.assert_array_equal(stages[:, -1], np.where(ratios < 1.1, 2.0, 0.0))
+    np.testing.assert_array_equal(stages[:, 0], np.where(ratios < 1.2, 3.0, 1.0))  # at n/N = 0 it is PPO
+    push = closing.numbers["push"][0, -1, 0, 32:]  # wanes to nothing at 1.1
+    np.testing.assert_array_equal(stages[:, -1], np.where(ratios >= 1.1, 0.0, np.where(push >= 0.5, 3.0, 2.0)))
+    assert {0.0, 2.0, 3.0} == set(stages[:, -1].tolist())
     downwards = closing.figure.axes[3].images[0].get_array()  # A = -2: ratios from 1/e at the bottom to 1
-    np.testing.assert_array_equal(downwards[:, 0], np.where(1.0 / ratios[::-1] > 0.8, 2.0, 1.0))
+    np.testing.assert_array_equal(downwards[:, 0], np.where(1.0 / ratios[::-1] > 0.8, 3.0, 1.0))
 
 
 def test_the_caption_names_those_that_never_let_go(closing, planted):

@@ -12,6 +12,7 @@ from envs.registry import make_family
 from metarl.experiments.build import build_agent
 from metarl.experiments.config import AgentConfig
 from metarl.lifetime.agent import make_agent, replace_where
+from metarl.lifetime.learn import minibatch_indices, permutation
 from metarl.lifetime.lifetime import make_lifetime
 from metarl.lifetime.optimiser import make_optimiser
 from metarl.networks.actor_critic import mlp
@@ -125,6 +126,28 @@ def test_minibatches_cover_every_transition_once_per_epoch(task, key):
         after, _ = agent.update((), state, task.params, Progress(jnp.int32(0), jnp.int32(3)), key)
         moved.append((after.params["value"]["table"] - state.params["value"]["table"]) / num_minibatches)
     np.testing.assert_allclose(moved[0], moved[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("num_samples", [1, 2, 1000, 8192, 2**16, 2**16 + 1])
+def test_a_permutation_holds_every_index_once(num_samples, key):
+    order = permutation(key, num_samples)
+    assert order.dtype == jnp.int32
+    np.testing.assert_array_equal(np.sort(order), np.arange(num_samples))
+
+
+def test_every_order_is_equally_likely(key):
+    orders = jax.jit(jax.vmap(lambda key: permutation(key, 3)))(jax.random.split(key, 60_000))
+    _, counts = np.unique(orders, axis=0, return_counts=True)
+    np.testing.assert_allclose(counts, 10_000, atol=450)  # five standard deviations
+
+
+def test_epochs_differ_in_order_but_not_in_samples(key):
+    indices = minibatch_indices(key, 512, 3, 4)
+    assert indices.shape == (12, 128)
+    epochs = np.asarray(indices).reshape(3, 512)
+    np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(512), (3, 1)))
+    for left, right in ((0, 1), (0, 2), (1, 2)):
+        assert np.mean(epochs[left] == epochs[right]) < 0.05  # two random orders agree in one place on average
 
 
 def test_minibatches_that_do_not_divide_are_refused():

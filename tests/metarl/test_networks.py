@@ -7,7 +7,7 @@ import pytest
 from gymnax.environments import spaces
 
 from envs.index_observation import IndexObservation
-from metarl.networks.actor_critic import conv, mlp
+from metarl.networks.actor_critic import MIN_STACKED_ROWS, conv, mlp
 from metarl.networks.network import KINDS, make_network
 from metarl.networks.tabular import tabular
 
@@ -126,6 +126,22 @@ def test_a_shared_torso_is_a_branch_of_its_own_that_every_head_moves(key, make):
             params
         )
         assert any((leaf != 0.0).any() for leaf in jax.tree.leaves(gradient["torso"]))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_bodies_computed_as_one_give_what_each_gives_alone(key, kind):
+    network, observation = NETWORKS[kind]
+    params = init(network, key)
+    observation = jax.random.normal(key, (MIN_STACKED_ROWS, *observation.shape))
+
+    @jax.jit
+    def loss(params, *batches):
+        outputs = jax.tree.map(lambda *x: jnp.concatenate(x), *(network.apply(params, batch) for batch in batches))
+        return jnp.mean(jnp.square(outputs["policy"])) + jnp.mean(outputs["prediction"]), outputs
+
+    together = jax.grad(loss, has_aux=True)(params, observation)
+    apart = jax.grad(loss, has_aux=True)(params, *jnp.split(observation, 2))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), together, apart)  # sums of 512
 
 
 def test_hidden_layers_are_orthogonal_and_the_policy_head_small(key):
