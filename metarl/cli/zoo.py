@@ -120,7 +120,7 @@ def pack(run: Path, out: Path) -> None:
 
 def _curve(run: Path, num_points: int = 40) -> dict[str, list[float]]:
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    size = max(1, len(records) // num_points)
-    blocks = [records[start : start + size] for start in range(0, len(records) - size + 1, size)]
+    size = -(-len(records) // num_points)
+    blocks = [records[start : start + size] for start in range(0, len(records), size)]
     means = [sum(record["fitness"] or 0.0 for record in block) / len(block) for block in blocks]
     return {"step": [block[-1]["step"] for block in blocks], "fitness": [float(f"{mean:.5g}") for mean in means]}

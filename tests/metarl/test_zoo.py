@@ -75,8 +75,8 @@ def test_a_target_rule_gives_targets_for_a_rollout(name, key):
 def test_a_rule_reproduces_its_stored_evaluation(name):
     """The first 48 of the stored tasks live again, as long as the longest trained life.
 
-    Lives are chaotic in the last bit of a product, so that single ones differ between machines; their mean may differ by
-    four standard errors.
+    Lives are chaotic in the last bit of a product, so that single ones differ between machines; their mean may differ
+    by four standard errors.
     """
     loaded, agent = find_rule(zoo.directory_of(name))
     config = decode(loaded.record["config"], CONFIG_TYPES)
