@@ -118,7 +118,7 @@ def generation_metrics(strategy: Strategy, before: Any, after: Any, result: Gene
     }
     move = jax.tree.map(jnp.subtract, strategy.mean(after), strategy.mean(before))
     return {
-        "fitness": sum(worlds.values()) / len(worlds) if worlds else jnp.mean(fitness, where=is_finite),
+        "fitness": jnp.mean(jnp.stack(list(worlds.values()))) if worlds else jnp.mean(fitness, where=is_finite),
         "fitness_std": jnp.std(fitness, where=is_finite),
         "fitness_best": jnp.max(fitness, where=is_finite, initial=-jnp.inf),
         "tied_pairs": jnp.mean((plus == minus).astype(jnp.float32)),
