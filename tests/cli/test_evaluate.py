@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -61,7 +62,7 @@ def test_every_number_is_written_and_the_table_printed(smoke, cli, out, tree):
 
 def prepare(rule, env, *options):
     given = [str(word) for word in ("evaluate", rule, "--env", env, "--out", "x", *options)][1:]
-    return command._prepare(given, env, *find_rule(rule))
+    return command._prepare(given, env, *find_rule(Path(rule)))
 
 
 def test_a_run_and_its_exported_rule_are_the_same_rule(smoke):
@@ -163,11 +164,14 @@ def with_settings(rule, **settings):
         (lambda rule: (rule / "rule.json").write_text("{}"), ["rule.json does not describe a rule"]),
         (lambda rule: edit(rule, schema=2), ["schema 2", "reads schema 1"]),
         (lambda rule: edit(rule, settings=None), ["lacks a valid field 'settings'"]),
-        (lambda rule: edit(rule, objective="muesli"), ["'muesli' is unknown", "a2c, ppo, lpg"]),
+        (lambda rule: edit(rule, objective="muesli"), ["'muesli' is unknown", "a2c, ppo, dpo, lpg, lpo"]),
         (lambda rule: with_settings(rule, colour="red"), ["does not take the settings"]),
         (lambda rule: with_settings(rule, encoding="lunar"), ["'lunar' is unknown", "paper"]),
         (lambda rule: with_settings(rule, hidden_size=8), ["arrays have the shapes", "needs"]),
-        (lambda rule: edit(rule, record={"config": {"agent": {"type": "AgentConfig"}}}), ["missing field 'hidden'"]),
+        (
+            lambda rule: edit(rule, record={"config": {"agent": {"type": "AgentConfig", "wings": 2}}}),
+            ["unknown field 'wings'"],
+        ),
         (lambda rule: edit(rule, record={"config": {"agent": {"type": "Doctor"}}}), ["unknown type 'Doctor'"]),
         (lambda rule: (rule / "rule.npz").write_bytes(b"nonsense"), ["rule.npz has sha256", "rule.json says"]),
         (lambda rule: (rule / "rule.npz").unlink(), ["rule.npz cannot be read"]),
@@ -196,7 +200,7 @@ def test_a_disk_that_fills_up_keeps_the_earlier_file(smoke, cli, monkeypatch, ou
     monkeypatch.setattr("metarl.experiments.evaluate.evaluate_arms", lambda arms, family, **options: [])
     monkeypatch.setattr(command, "write_atomic", fill_up)
     answer = cli(*words(smoke.path, out))
-    assert answer.code == 2 and f"{out}: No space left on device" in answer.err and answer.err.count("\n") == 1
+    assert answer.code == 2 and "No space left on device" in answer.err and answer.err.count("\n") == 1
     assert out.read_text() == "earlier"
 
 

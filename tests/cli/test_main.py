@@ -13,7 +13,7 @@ from metarl.cli import COMMANDS, main
 from metarl.run.errors import Interrupted
 
 ROOT = Path(__file__).parents[2]
-DISCOVER = ("metarl/cli/discover.py", "metarl/experiments/config.py")
+DISCOVER = ("metarl/cli/discover.py", "metarl/experiments/config.py", "metarl/experiments/agent_config.py")
 EVALUATE = ("metarl/cli/evaluate.py",)
 
 
@@ -47,16 +47,24 @@ def test_help_names_every_command_and_its_purpose(cli, words):
     assert all(name in answer.out and purpose in answer.out for name, purpose in COMMANDS.items())
 
 
-@pytest.mark.parametrize(("command", "files"), [("discover", DISCOVER), ("evaluate", EVALUATE), ("plot", ())])
-def test_help_of_a_command_explains_every_field(cli, command, files, monkeypatch):
+@pytest.mark.parametrize(
+    ("command", "presets", "files"),
+    [
+        ("discover", [(), ("--preset", "ta-lpo-cpu")], DISCOVER),  # the fields of a rule are those of its kind
+        ("evaluate", [()], EVALUATE),
+        ("plot", [()], ()),
+    ],
+)
+def test_help_of_a_command_explains_every_field(cli, command, presets, files, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    answer = cli(command, "--help")
-    assert answer.code == 0 and answer.err == ""
+    answers = [cli(command, *preset, "--help") for preset in presets]
+    assert all(answer.code == 0 and answer.err == "" for answer in answers)
+    shown = "".join(answer.out for answer in answers)
     fields = {name: words for file in files for name, words in documented(file).items()}
     assert len(fields) >= (30 if command == "discover" else 0)
     for name, words in fields.items():
-        assert name.replace("_", "-") in answer.out or name in ("rule", "run"), name
-        assert squeezed(words) in squeezed(answer.out), name
+        assert name.strip("_").replace("_", "-") in shown or name in ("rule", "run"), name
+        assert squeezed(words) in squeezed(shown), name
 
 
 def test_units_are_told(cli):
