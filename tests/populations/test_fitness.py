@@ -13,7 +13,9 @@ NAN, INF = float("nan"), float("inf")
 SHAPINGS = {"centred_ranks": centred_ranks, "z_scores": z_scores, "pair_signs": pair_signs}
 
 # One length only, so that every example after the first reuses the compiled operations. Few distinct values make ties.
-finite = arrays.arrays(np.float32, 8, elements=st.floats(-1e6, 1e6, width=32) | st.integers(-2, 2).map(float))
+# Subnormal numbers are left out: XLA takes them for zero, so that they tie.
+normal = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
+finite = arrays.arrays(np.float32, 8, elements=normal | st.integers(-2, 2).map(float))
 anything = arrays.arrays(np.float32, 8, elements=st.floats(width=32, allow_subnormal=False))
 
 
