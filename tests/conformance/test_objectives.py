@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnax.environments import spaces
+from jax.test_util import check_grads
 
 from metarl.objectives.a2c import a2c
 from metarl.objectives.base import Rollout
@@ -163,6 +164,17 @@ def test_the_gradient_reaches_every_head_and_each_head_by_its_own_outputs_alone(
         assert np.any(moved[head] != reference[head]), f"the loss is linear in {head}"
         for other in set(outputs) - {head}:
             np.testing.assert_allclose(moved[other], reference[other], **FUSED)
+
+
+def test_the_gradient_agrees_with_finite_differences(objective, compiled, meta_params, rollout):
+    """Near the acting policy, where no ratio is at a clip."""
+    near = jax.tree.map(
+        lambda x: x + 0.02 * jnp.sin(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape), rollout.outputs
+    )
+    targets = compiled.targets(meta_params, rollout, EARLY)
+    loss = jax.jit(lambda outputs: objective.loss(meta_params, outputs, rollout, targets, EARLY)[0])
+    # float32: central differences with a step of 1e-2 are good to about 1e-4 / 1e-2.
+    check_grads(loss, (near,), 1, ("rev",), 1e-2, 2e-2, 1e-2)
 
 
 def test_only_a_rule_with_time_inputs_hears_the_time(name, compiled, meta_params, rollout, outputs):
