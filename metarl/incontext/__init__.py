@@ -1,0 +1,1 @@
+"""Learning in context: contexts, decision-pretrained transformers, their deployment, and their rivals."""
