@@ -157,8 +157,8 @@ def make_episode(domain: Domain, agent: InContextAgent, *, horizon: int, updates
     """Returns `play(memory, params, key, start, (first, stop)) -> (memory, EpisodeState, trace, Deployment [n])`.
 
     Plays the steps from `first` to `stop` of an episode that is cut after `horizon` steps; `start` is None or what
-    the piece before ended with. The trace is `(transitions, is_valid)` of these n steps. With `updates="step"` the memory
-    takes in every transition, otherwise none. Pieces of one episode are given one key.
+    the piece before ended with. The trace is `(transitions, is_valid)` of these n steps. With `updates="step"` the
+    memory takes in every transition, otherwise none. Pieces of one episode are given one key.
     """
     env = domain.env
 
@@ -216,7 +216,7 @@ def deploy_many(deploy: Callable[[Any, Array], Any], params: Any, key: Array, *,
 def make_offline(
     domain: Domain, agent: InContextAgent, *, lengths: tuple[int, ...]
 ) -> Callable[[Any, Transition, Array], Float[Array, "..."]]:
-    """Returns `offline(params, transitions [H], key) -> suboptimality [len(lengths)]` of a bandit agent given a data set.
+    """Returns `offline(params, transitions [H], key) -> suboptimality [len(lengths)]` of a bandit agent given data.
 
     After each of the ascending `lengths` first transitions it is asked for one action; counted is how much better the
     best arm is, without noise.
