@@ -323,6 +323,7 @@ def linear_bandit(
         belief=belief,
         behaviour="thompson",
         is_ordered=True,
+        features=lambda observation: constant if is_fixed else observation.reshape(num_arms, dim),
     )
 
 

@@ -75,6 +75,8 @@ class Domain(NamedTuple):
     """Whether actions are vectors in [-1, 1]."""
     shows_next: bool = True
     """Whether the next observation tells anything that a context should hold (not in a bandit)."""
+    features: Callable[[Any], Float[Array, "A d"]] | None = None
+    """`features(observation)` of the arms of a bandit whose means are linear in them; None elsewhere."""
 
     @property
     def env(self) -> Any:

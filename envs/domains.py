@@ -13,6 +13,9 @@ DOMAINS = {
     "linear-bandit": ("envs.bandits", "linear_bandit"),
     "darkroom": ("envs.darkroom", "dark_room"),
     "darkroom-permuted": ("envs.darkroom", "permuted_dark_room"),
+    "tabular-mdp": ("envs.tabular_mdp", "tabular_mdp"),
+    "key-to-door": ("envs.key_to_door", "key_to_door"),
+    "velocity": ("envs.velocity", "velocity"),
 }
 """Module and factory of every domain by name; imported when asked for."""
 

@@ -11,6 +11,7 @@ import pytest
 from gymnax.environments.environment import Environment
 
 from envs.brax_env import BraxEnvironment
+from envs.domains import make_domain
 from envs.gridworld_dense import DenseGridWorld
 from envs.gridworld_levels import gridworld_family
 from envs.probes import PROBES
@@ -25,6 +26,12 @@ def sampled_levels(mode):
     return [jax.jit(gridworld_family(mode).sample)(jax.random.key(i)).params for i in range(3)]
 
 
+def sampled_tasks(spec):
+    """Returns the environment of an in-context domain and three of its training tasks."""
+    family = make_domain(spec).family
+    return family.env, [jax.jit(family.sample)(jax.random.key(i)).params for i in range(3)]
+
+
 WORLDS = {  # name: () -> (environment, three worlds it can be)
     "gridworld": lambda: (gridworld_family("debug").env, sampled_levels("debug")),
     "gridworld dense": lambda: (DenseGridWorld(4, 2, 2), sampled_levels("debug")),
@@ -33,6 +40,9 @@ WORLDS = {  # name: () -> (environment, three worlds it can be)
         f"probe {name}": lambda probe=probe: (probe.environment(), [probe.environment().default_params] * 3)
         for name, probe in PROBES.items()
     },
+    # Little noise: a reward that its noise nearly cancels would amplify the roundings in which programs differ.
+    "tabular mdp": lambda: sampled_tasks("tabular-mdp@num_states=4,rewards=uniform,noise=0.001,start=random"),
+    "key to door": lambda: sampled_tasks("key-to-door@size=4,start=random"),
     # Brax's toy: real physics amplify the roundings in which compiled programs differ; tests/envs/test_brax_env.py.
     "brax fast": lambda: (BraxEnvironment("fast"), [BraxEnvironment("fast").default_params] * 3),
 }

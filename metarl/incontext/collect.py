@@ -1,0 +1,169 @@
+"""Contexts for pretraining, gathered inside the compiled program by the behaviours of the papers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from envs.domain import Domain
+from metarl.incontext.agent import Transition
+from metarl.incontext.context import Context, OrderedContext, UnorderedContext
+
+Collect = Callable[[Any, Array], Context]
+"""`collect(params, key) -> Context` of one task; consumes the key."""
+NUM_TILTS = 11
+"""Values 0, 0.1, …, 1 of the weight of the preferred arm."""
+
+
+def make_collect(domain: Domain, behaviour: str, length: int) -> Collect:
+    """Returns the way to gather full contexts of `length` transitions in this domain.
+
+    | behaviour | transitions | context |
+    |---|---|---|
+    | `uniform` | each from a random observation by a random action, independent of the others | unordered |
+    | `tilted` | pulls drawn from one law per data set, see `tilted_law`; bandits only | unordered |
+    | `thompson` | pulls of Thompson sampling with independent N(0, 1) arms; bandits only | ordered |
+    | `walk` | one random walk, episode after episode | ordered |
+    | `expert` | the expert's walk, with a share of random actions drawn once per data set from U[0, 1] | ordered |
+
+    Raises:
+        ValueError: if the behaviour is unknown or not for this domain, or the length is below 1.
+    """
+    if behaviour not in BEHAVIOURS:
+        raise ValueError(f"there is no behaviour {behaviour!r}; choose one of {', '.join(BEHAVIOURS)}")
+    if behaviour in ("tilted", "thompson") and not domain.is_bandit:
+        raise ValueError(f"behaviour {behaviour!r} pulls arms, but {domain.name} is no bandit; choose uniform or walk")
+    if domain.is_continuous and behaviour != "walk":
+        raise ValueError(f"{domain.name} has continuous actions, for which only the behaviour 'walk' is made")
+    if length < 1:
+        raise ValueError(f"a context was to have {length} transitions; it needs at least 1")
+    return BEHAVIOURS[behaviour](domain, length)
+
+
+def tilted_law(key: Array, num_arms: int) -> Float[Array, " A"]:
+    """Returns the law by which one data set pulls arms: `(1 - c) Dirichlet(1) + c e_k`; consumes the key.
+
+    The arm k is uniform and c uniform on 0, 0.1, …, 1.
+
+    Source: jon--lee/decision-pretrained-transformer, bandit contexts.
+    """
+    key_dirichlet, key_arm, key_tilt = jax.random.split(key, 3)
+    weights = jax.random.exponential(key_dirichlet, (num_arms,))
+    arm = jax.nn.one_hot(jax.random.randint(key_arm, (), 0, num_arms), num_arms, dtype=jnp.float32)
+    tilt = jax.random.randint(key_tilt, (), 0, NUM_TILTS).astype(jnp.float32) / (NUM_TILTS - 1)
+    return (1.0 - tilt) * weights / jnp.sum(weights) + tilt * arm
+
+
+def _independent(domain: Domain, params: Any, observations: Any, actions: Array, key: Array) -> UnorderedContext:
+    """Returns what taking each action at each observation leads to."""
+    length = actions.shape[0]
+    uniforms = jax.random.uniform(key, (length, domain.env.num_step_uniforms))
+    rewards, after = jax.vmap(domain.transition, (0, 0, 0, None))(uniforms, observations, actions, params)
+    return UnorderedContext(Transition(observations, actions, rewards, after), jnp.int32(length))
+
+
+def _uniform(domain: Domain, length: int) -> Collect:
+    def collect(params: Any, key: Array) -> UnorderedContext:
+        key_observations, key_actions, key_steps = jax.random.split(key, 3)
+        keys = jax.random.split(key_observations, length)
+        observations = jax.vmap(domain.sample_query, (0, None))(keys, params)
+        actions = jax.random.randint(key_actions, (length,), 0, domain.num_actions)
+        return _independent(domain, params, observations, actions, key_steps)
+
+    return collect
+
+
+def _tilted(domain: Domain, length: int) -> Collect:
+    def collect(params: Any, key: Array) -> UnorderedContext:
+        key_law, key_pulls, key_steps = jax.random.split(key, 3)
+        upto = jnp.cumsum(tilted_law(key_law, domain.num_actions))
+        uniforms = jax.random.uniform(key_pulls, (length, 1))
+        actions = jnp.sum((uniforms * upto[-1] >= upto[None]).astype(jnp.int32), axis=1)
+        actions = jnp.minimum(actions, domain.num_actions - 1)
+        observation = domain.sample_query(key_law, params)
+        observations = jnp.broadcast_to(observation[None], (length, *observation.shape))
+        return _independent(domain, params, observations, actions, key_steps)
+
+    return collect
+
+
+def _thompson(domain: Domain, length: int) -> Collect:
+    """Source: Lee et al. 2023, contexts of the linear bandit: the sampler is blind to what arms have in common."""
+
+    def collect(params: Any, key: Array) -> OrderedContext:
+        key_steps, key_draws = jax.random.split(key)
+        uniforms = jax.random.uniform(key_steps, (length, domain.env.num_step_uniforms))
+        normals = jax.random.normal(key_draws, (length, domain.num_actions))
+        observation = domain.sample_query(key_draws, params)
+
+        def pull(statistics: tuple[Array, Array], inputs: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple]:
+            count, total = statistics
+            precision = 1.0 + count / params.noise**2
+            means = total / params.noise**2 / precision
+            action = jnp.argmax(means + inputs[1] / jnp.sqrt(precision)).astype(jnp.int32)
+            reward, _ = domain.transition(inputs[0], observation, action, params)
+            pulled = jax.nn.one_hot(action, domain.num_actions, dtype=jnp.float32)
+            return (count + pulled, total + pulled * reward), (action, reward)
+
+        zeros = jnp.zeros((domain.num_actions,), jnp.float32)
+        _, (actions, rewards) = jax.lax.scan(pull, (zeros, zeros), (uniforms, normals))
+        observations = jnp.broadcast_to(observation[None], (length, *observation.shape))
+        return OrderedContext(Transition(observations, actions, rewards, observations), jnp.int32(length))
+
+    return collect
+
+
+def _walk(domain: Domain, length: int) -> Collect:
+    def choose(observation: Any, params: Any, share: Array, key: Array) -> Array:
+        if domain.is_continuous:
+            return jax.random.uniform(key, (domain.num_actions,), minval=-1.0, maxval=1.0)
+        return jax.random.randint(key, (), 0, domain.num_actions)
+
+    return _walking(domain, length, choose)
+
+
+def _expert(domain: Domain, length: int) -> Collect:
+    def choose(observation: Any, params: Any, share: Array, key: Array) -> Array:
+        key_coin, key_random, key_expert = jax.random.split(key, 3)
+        random = jax.random.randint(key_random, (), 0, domain.num_actions)
+        logits = jnp.log(jnp.maximum(domain.expert(observation, params), 1e-30))
+        best = jax.random.categorical(key_expert, logits).astype(jnp.int32)
+        return jnp.where(jax.random.uniform(key_coin) < share, random, best)
+
+    return _walking(domain, length, choose)
+
+
+def _walking(domain: Domain, length: int, choose: Callable[[Any, Any, Array, Array], Array]) -> Collect:
+    """Returns contexts of steps in the environment; an episode that ends is followed by the next."""
+    env = domain.env
+
+    def collect(params: Any, key: Array) -> OrderedContext:
+        key_reset, key_share, key_steps = jax.random.split(key, 3)
+        params = params.replace(max_steps_in_episode=jnp.int32(domain.horizon))
+        share = jax.random.uniform(key_share)
+
+        def step(carry: tuple[Any, Any], index: Int[Array, ""]) -> tuple[tuple[Any, Any], Transition]:
+            observation, state = carry
+            key_act, key_step = jax.random.split(jax.random.fold_in(key_steps, index))
+            action = choose(observation, params, share, key_act)
+            after, state, reward, _, _, info = env.step(key_step, state, action, params)
+            # `after` may already belong to the next episode; what the step led to stands in `final_observation`.
+            return (after, state), Transition(observation, action, reward, info["final_observation"])
+
+        start = env.reset_env(key_reset, params)
+        _, transitions = jax.lax.scan(step, start, jnp.arange(length))
+        return OrderedContext(transitions, jnp.int32(length))
+
+    return collect
+
+
+BEHAVIOURS: dict[str, Callable[[Domain, int], Collect]] = {
+    "uniform": _uniform,
+    "tilted": _tilted,
+    "thompson": _thompson,
+    "walk": _walk,
+    "expert": _expert,
+}
+"""Ways to gather contexts by name."""

@@ -1,0 +1,57 @@
+"""Data sets that learners read: a set of transitions, or a sequence whose order tells something.
+
+The two are different types, so that they are not mixed up. A context has a fixed number H of places, of which the first
+`length` hold transitions; the rest is never looked at.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from metarl.incontext.agent import Transition
+
+
+class UnorderedContext(NamedTuple):
+    """Transitions gathered independently of each other: any order is as good as any other."""
+
+    transitions: Transition
+    """Leading axis H."""
+    length: Int[Array, ""]
+    """How many are meant, from 0 to H."""
+
+    @property
+    def is_valid(self) -> Bool[Array, " H"]:
+        """Which places hold a transition."""
+        return jnp.arange(self.transitions.reward.shape[-1]) < self.length
+
+
+class OrderedContext(NamedTuple):
+    """Transitions of one who learned or walked while gathering them: their order carries information."""
+
+    transitions: Transition
+    """Leading axis H, in the order in which they happened."""
+    length: Int[Array, ""]
+    """How many are meant, from 0 to H."""
+
+    @property
+    def is_valid(self) -> Bool[Array, " H"]:
+        """Which places hold a transition."""
+        return jnp.arange(self.transitions.reward.shape[-1]) < self.length
+
+
+Context = UnorderedContext | OrderedContext
+
+
+def shuffle(context: Context, key: Array) -> UnorderedContext:
+    """Returns the same transitions in another, uniformly random order, padding still last; consumes the key.
+
+    Raises:
+        ValueError: for an ordered context: whoever adapted to what came before would seem to have known it all along.
+    """
+    if not isinstance(context, UnorderedContext):
+        raise ValueError("an ordered context was to be shuffled, but its order carries information; leave it as it is")
+    places = jax.random.uniform(key, context.is_valid.shape)
+    order = jnp.argsort(jnp.where(context.is_valid, places, 2.0))
+    return UnorderedContext(jax.tree.map(lambda leaf: leaf[order], context.transitions), context.length)

@@ -1,0 +1,168 @@
+"""Decision-pretrained transformers: predict the expert's action from a context, then act by the prediction.
+
+Source: Lee et al. 2023 (Supervised Pretraining Can Learn In-Context Reinforcement Learning), equation 2.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from envs.domain import Domain
+from metarl.incontext.agent import InContextAgent, Transition
+from metarl.incontext.heads import Head, make_head
+from metarl.incontext.model import Codec, InContextModel, make_codec
+from metarl.networks.transformer import ContextTransformer, reserve
+
+
+class Example(NamedTuple):
+    """One context, and M questions about it with their answers."""
+
+    transitions: Float[Array, "H F"]
+    """Encoded transitions."""
+    is_valid: Bool[Array, " H"]
+    """Which of them there are; padding comes last."""
+    queries: Float[Array, "M Q"]
+    """Encoded observations that are asked about."""
+    prefix: Int[Array, " M"]
+    """How many transitions each question may know of."""
+    labels: Float[Array, "M A"]
+    """The expert's answers: probabilities, or a continuous action."""
+    weight: Float[Array, " M"]
+    """What each counts in the loss."""
+    allowed: Bool[Array, " A"]
+    """Which discrete actions there are in this domain."""
+
+
+class DPT(NamedTuple):
+    """A decision-pretrained transformer as pure functions."""
+
+    codec: Codec
+    """How domains are written as vectors."""
+    head: Head
+    """The distribution over actions."""
+    init: Callable[[Array], Any]
+    """`init(key) -> params`; consumes the key."""
+    outputs: Callable[[Any, Example], Float[Array, "M O"]]
+    """`outputs(params, example) -> [M, head.size]`; actions that are not allowed have `-inf`."""
+    losses: Callable[[Any, Example], Float[Array, " M"]]
+    """`losses(params, example) -> -log p(label)` of every question, in nats, unweighted."""
+    agent: Callable[..., InContextAgent]
+    """`agent(params, domain, greedy=False, skips_seen=False)`: the learner that acts by the model."""
+
+
+def dpt(
+    domains: Sequence[Domain],
+    transformer: ContextTransformer,
+    *,
+    head: Literal["categorical", "binned", "mixture"] = "categorical",
+    num_parts: int = 32,
+    reads_positions: bool = False,
+    counts: bool = False,
+) -> DPT:
+    """Returns the model for these domains.
+
+    Args:
+        domains: what it is trained on, one or several; several must all have discrete or all continuous actions.
+        transformer: its layers.
+        head: distribution over actions; continuous ones need `binned` or `mixture`.
+        num_parts: bins or components of a continuous head.
+        reads_positions: whether the tokens of the context answer themselves; for causal attention and constant queries.
+        counts: whether queries are told the number of transitions they know of.
+
+    Raises:
+        ValueError: if the pieces do not fit together.
+    """
+    codec = make_codec(domains)
+    if codec.domains[0].is_continuous != (head != "categorical"):
+        raise ValueError(f"head is {head!r}; continuous actions need binned or mixture, and discrete ones categorical")
+    if reads_positions and (transformer.attention != "causal" or codec.observation_size > 0):
+        raise ValueError(
+            f"outputs cannot be read at positions with attention {transformer.attention!r} in "
+            f"{', '.join(domain.name for domain in domains)}; that needs causal attention and a constant observation"
+        )
+    law = make_head(head, codec.num_actions, num_parts=num_parts)
+    model = InContextModel(transformer, law.size, codec.image_shape, reads_positions, counts)
+
+    def mask(outputs: Float[Array, "*batch O"], allowed: Bool[Array, " A"]) -> Float[Array, "*batch O"]:
+        if head != "categorical":
+            return outputs
+        return jnp.where(jnp.broadcast_to(allowed, outputs.shape), outputs, -jnp.inf)
+
+    def init(key: Array) -> Any:
+        example = (jnp.zeros((2, codec.transition_size)), jnp.ones((2,), bool), jnp.zeros((1, codec.query_size)))
+        return model.init(key, *example, jnp.full((1,), 2, jnp.int32), method=model.predict)["params"]
+
+    def outputs(params: Any, example: Example) -> Float[Array, "M O"]:
+        inputs = (example.transitions, example.is_valid, example.queries, example.prefix)
+        return mask(model.apply({"params": params}, *inputs, method=model.predict), example.allowed)
+
+    def losses(params: Any, example: Example) -> Float[Array, " M"]:
+        return jax.vmap(law.loss)(outputs(params, example), example.labels)
+
+    def agent(params: Any, domain: Domain, *, greedy: bool = False, skips_seen: bool = False) -> InContextAgent:
+        allowed = codec.allowed_actions(domain)
+        codec.index(domain)  # refuses what does not fit
+
+        def apply(method: Any, *inputs: Any) -> Any:
+            return model.apply({"params": params}, *inputs, method=method)
+
+        def act(memory: Memory, observation: Any, key: Array) -> Array:
+            found = mask(apply(model.act, memory.cache, codec.query(domain, observation)), allowed)
+            return law.mode(found) if greedy else law.sample(found, key)
+
+        return _agent(apply, model, codec, domain, act, skips_seen)
+
+    return DPT(codec, law, init, outputs, losses, agent)
+
+
+class Memory(NamedTuple):
+    """What a model remembers of a task."""
+
+    cache: Any
+    """Its context."""
+    seen: Bool[Array, " n"]
+    """Which pairs of observation and action it holds; empty where that is not looked at."""
+
+
+def _agent(
+    apply: Callable, model: InContextModel, codec: Codec, domain: Domain, act: Callable, skips_seen: bool
+) -> InContextAgent:
+    """Returns the learner whose memory is a cache."""
+    if skips_seen and domain.pair_index is None:
+        raise ValueError(f"transitions of {domain.name} may differ when they are repeated; they cannot be skipped")
+
+    def init(key: Array, capacity: int) -> Memory:
+        return Memory(apply(model.init_cache, capacity), jnp.zeros((domain.num_pairs if skips_seen else 0,), bool))
+
+    def absorb(memory: Memory, transitions: Transition, is_valid: Bool[Array, " n"]) -> Memory:
+        seen = memory.seen
+        if skips_seen and domain.pair_index is not None:
+            pairs = jax.vmap(domain.pair_index)(transitions.observation, transitions.action)
+            is_valid = is_valid & ~seen[pairs] & is_first(pairs, is_valid)
+            seen = seen.at[jnp.where(is_valid, pairs, seen.shape[0])].set(True, mode="drop")
+        tokens = jax.vmap(lambda one: codec.transition(domain, one))(transitions)
+        cache, room = memory.cache, memory.cache.num_slots - 1
+        for start in range(0, tokens.shape[0], room):
+            piece = slice(start, start + room)
+            cache = apply(model.extend, cache, tokens[piece], is_valid[piece])
+        return Memory(cache, seen)
+
+    def observe(memory: Memory, transition: Transition, is_valid: Bool[Array, ""]) -> Memory:
+        return absorb(memory, jax.tree.map(lambda leaf: leaf[None], transition), is_valid[None])
+
+    return InContextAgent(
+        init,
+        act,
+        observe,
+        absorb=absorb,
+        reserve=lambda memory, capacity: memory._replace(cache=reserve(memory.cache, capacity)),
+    )
+
+
+def is_first(values: Int[Array, " n"], is_valid: Bool[Array, " n"]) -> Bool[Array, " n"]:
+    """Returns whether no valid entry before this one has its value."""
+    before = jnp.tril(jnp.ones((values.shape[0],) * 2, bool), -1)
+    return ~jnp.any((values[:, None] == values[None]) & before & is_valid[None], axis=1)

@@ -1,0 +1,160 @@
+"""Training examples, made inside the compiled program: a task, a context gathered in it, questions and answers."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from envs.domain import Domain
+from metarl.incontext.collect import Collect
+from metarl.incontext.context import Context
+from metarl.incontext.dpt import Example
+from metarl.incontext.model import Codec
+
+Ask = Callable[[Any, Context, Array], Example]
+"""`ask(params, context, key) -> Example` about a context gathered in the task with these params; consumes the key."""
+PREFIXES = ("mixed", "uniform", "all")
+"""How many transitions questions know of: half of them uniform and half log-uniform; all uniform; or one question for
+every number from 0 to H."""
+
+
+def fresh_examples(domain: Domain, collect: Collect, ask: Ask) -> Callable[[Array], Example]:
+    """Returns `sample(key) -> Example` about a fresh training task; the key is consumed."""
+
+    def sample(key: Array) -> Example:
+        key_task, key_context, key_ask = jax.random.split(key, 3)
+        params = domain.family.sample(key_task).params
+        return ask(params, collect(params, key_context), key_ask)
+
+    return sample
+
+
+def draw_prefixes(key: Array, kind: str, count: int, length: int) -> Int[Array, " M"]:
+    """Returns the number of transitions that each of `count` questions knows of, from 0 to `length`.
+
+    `all` gives 0, 1, …, length, whatever the count. Consumes the key.
+
+    Raises:
+        ValueError: if the kind is unknown.
+    """
+    if kind not in PREFIXES:
+        raise ValueError(f"prefixes were {kind!r}; choose one of {', '.join(PREFIXES)}")
+    if kind == "all":
+        return jnp.arange(length + 1)
+    key_offset, key_law = jax.random.split(key)
+    # Stratified: every question has its own stretch of the quantiles.
+    quantile = (jnp.arange(count) + jax.random.uniform(key_offset, (count,))) / count
+    uniform = jnp.floor(quantile * (length + 1))
+    logarithmic = jnp.floor(jnp.exp(quantile * jnp.log(length + 2.0)) - 1.0)
+    is_uniform = jax.random.uniform(key_law, (count,)) < (1.0 if kind == "uniform" else 0.5)
+    return jnp.clip(jnp.where(is_uniform, uniform, logarithmic), 0, length).astype(jnp.int32)
+
+
+def expert_questions(
+    domain: Domain,
+    codec: Codec,
+    *,
+    num_queries: int = 8,
+    prefixes: Literal["mixed", "uniform", "all"] = "mixed",
+    shares_prefix: bool = False,
+    label_noise: float = 0.0,
+    reward_temperature: float | None = None,
+) -> Ask:
+    """Returns questions whose answers are the expert's.
+
+    Args:
+        domain: where tasks are drawn.
+        codec: how its transitions are written.
+        num_queries: M, questions about each context.
+        prefixes: how many transitions they know of, see `PREFIXES`; with `all`, M is one more than there are places.
+        shares_prefix: whether all questions about a context know of the same number, as `set` attention needs.
+        label_noise: share of answers that are replaced by a random action, as from an expert who errs.
+        reward_temperature: None, or how answers are weighted by the reward r that they bring at once,
+            `exp(r / temperature)`: the good ones count more where experts err (reward-weighted DPT).
+    """
+
+    def ask(params: Any, context: Context, key: Array) -> Example:
+        key_queries, key_prefixes, key_shared, key_labels = jax.random.split(key, 4)
+        prefix = draw_prefixes(key_prefixes, prefixes, num_queries, context.is_valid.shape[0])
+        if shares_prefix:
+            prefix = jnp.broadcast_to(jax.random.choice(key_shared, prefix), prefix.shape)
+        prefix = jnp.minimum(prefix, context.length)
+        keys = jax.random.split(key_queries, prefix.shape[0])
+        observations = jax.vmap(domain.sample_query, (0, None))(keys, params)
+        labels = jax.vmap(domain.expert, (0, None))(observations, params)
+        weight = jnp.ones(prefix.shape, jnp.float32)
+        if label_noise > 0.0 or reward_temperature is not None:
+            labels, weight = _suboptimal(
+                domain, params, observations, labels, key_labels, label_noise, reward_temperature
+            )
+        is_valid = context.is_valid & (jnp.arange(context.is_valid.shape[0]) < prefix[0] if shares_prefix else True)
+        return _example(domain, codec, context, is_valid, observations, prefix, labels, weight)
+
+    return ask
+
+
+def _suboptimal(
+    domain: Domain,
+    params: Any,
+    observations: Any,
+    labels: Float[Array, "M a"],
+    key: Array,
+    noise: float,
+    temperature: float | None,
+) -> tuple[Float[Array, "M a"], Float[Array, " M"]]:
+    """Returns the answers of an expert who errs, each one action, and what they weigh."""
+    key_expert, key_coin, key_random, key_reward = jax.random.split(key, 4)
+    count = labels.shape[0]
+    best = jax.random.categorical(key_expert, jnp.log(jnp.maximum(labels, 1e-30)), axis=-1)
+    random = jax.random.randint(key_random, (count,), 0, domain.num_actions)
+    actions = jnp.where(jax.random.uniform(key_coin, (count,)) < noise, random, best).astype(jnp.int32)
+    labels = jax.nn.one_hot(actions, domain.num_actions, dtype=jnp.float32)
+    if temperature is None:
+        return labels, jnp.ones((count,), jnp.float32)
+    uniforms = jax.random.uniform(key_reward, (count, domain.env.num_step_uniforms))
+    rewards, _ = jax.vmap(domain.transition, (0, 0, 0, None))(uniforms, observations, actions, params)
+    return labels, jnp.exp(rewards / temperature)
+
+
+def history_questions(domain: Domain, codec: Codec, *, num_queries: int = 8, skips: int = 0) -> Ask:
+    """Returns questions about what was done next in a history: algorithm distillation.
+
+    Every question is an observation of the history itself, knows of what came before it, and is answered by the action
+    that was taken. Places are uniform, the first `skips` left out.
+
+    Source: Laskin et al. 2022 (In-context Reinforcement Learning with Algorithm Distillation), equation 1.
+    """
+
+    def ask(params: Any, context: Context, key: Array) -> Example:
+        length = context.is_valid.shape[0]
+        prefix = jnp.sort(jax.random.randint(key, (num_queries,), skips, length))
+        observations = jax.tree.map(lambda leaf: leaf[prefix], context.transitions.observation)
+        actions = context.transitions.action[prefix]
+        labels = actions if domain.is_continuous else jax.nn.one_hot(actions, domain.num_actions, dtype=jnp.float32)
+        weight = jnp.ones((num_queries,), jnp.float32)
+        return _example(domain, codec, context, context.is_valid, observations, prefix, labels, weight)
+
+    return ask
+
+
+def _example(
+    domain: Domain,
+    codec: Codec,
+    context: Context,
+    is_valid: Bool[Array, " H"],
+    observations: Any,
+    prefix: Int[Array, " M"],
+    labels: Float[Array, "M a"],
+    weight: Float[Array, " M"],
+) -> Example:
+    return Example(
+        transitions=jax.vmap(lambda one: codec.transition(domain, one))(context.transitions),
+        is_valid=is_valid,
+        queries=jax.vmap(lambda one: codec.query(domain, one))(observations),
+        prefix=prefix,
+        labels=jnp.pad(labels, ((0, 0), (0, codec.num_actions - labels.shape[1]))),
+        weight=weight,
+        allowed=codec.allowed_actions(domain),
+    )

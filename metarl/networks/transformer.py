@@ -1,0 +1,257 @@
+"""A transformer over a context that queries read and never change.
+
+Shared by in-context control and Bayesian optimisation. A context is a *prior token* (the empty data set) followed by
+one token per transition. Queries attend to the prior token and to the part of the context that is theirs; context
+tokens never attend to a query. All functions are about one context, unbatched; vmap them.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+ATTENTIONS = ("causal", "set", "independent")
+"""How context tokens see each other: those before them (cacheable), all (exactly permutation invariant, not cacheable),
+or only themselves (exactly permutation invariant and cacheable)."""
+POSITIONS = ("none", "rope")
+"""Whether order is shown: not at all, or by rotating queries and keys (Su et al. 2021)."""
+ROPE_BASE = 10_000.0
+"""Ratio of the slowest to the fastest wavelength of rotary positions."""
+
+
+class Cache(NamedTuple):
+    """What a model keeps of a context: keys and values of every layer, in a circular buffer behind the prior token.
+
+    Slot 0 holds the prior token and is never overwritten; transition t, counted from 0, lies in slot `1 + t % (S - 1)`.
+    """
+
+    keys: tuple[Float[Array, "S N d"], ...]
+    """Keys of each layer by slot and head."""
+    values: tuple[Float[Array, "S N d"], ...]
+    """Values of each layer by slot and head."""
+    length: Int[Array, ""]
+    """Transitions taken in since the beginning, overwritten ones included."""
+    last: Float[Array, " W"]
+    """Output of the last layer at the latest token; zeros where it is never read."""
+
+    @property
+    def is_filled(self) -> Bool[Array, " S"]:
+        """Which slots hold something."""
+        return jnp.arange(self.num_slots) <= self.length
+
+    @property
+    def num_slots(self) -> int:
+        """S, one more than the transitions there is room for."""
+        return self.keys[0].shape[0]
+
+
+class Block(nn.Module):
+    """Attention to given keys and values, then a two-layer perceptron; normalised before each, no biases."""
+
+    width: int
+    """W."""
+    num_heads: int
+    """N."""
+    mlp_ratio: int
+    """Hidden units of the perceptron as a multiple of the width."""
+    normalises: bool
+    """Whether queries and keys are normalised per head, with a learned scale."""
+    rotates: bool
+    """Whether positions are shown by rotation."""
+    dtype: Any
+    """Type of activations; parameters are float32."""
+
+    def setup(self) -> None:
+        """Makes the layers."""
+        dense = functools.partial(nn.Dense, use_bias=False, dtype=self.dtype)
+        self.norm_attention, self.norm_mlp = nn.RMSNorm(dtype=self.dtype), nn.RMSNorm(dtype=self.dtype)
+        self.to_queries, self.to_keys, self.to_values, self.merge = (dense(self.width) for _ in range(4))
+        self.expand, self.contract = dense(self.mlp_ratio * self.width), dense(self.width)
+        if self.normalises:
+            self.norm_queries, self.norm_keys = nn.RMSNorm(dtype=self.dtype), nn.RMSNorm(dtype=self.dtype)
+
+    def keys_values(
+        self, x: Float[Array, "S W"], positions: Int[Array, " S"]
+    ) -> tuple[Float[Array, "S N d"], Float[Array, "S N d"]]:
+        """Returns what others see of these tokens."""
+        x = self.norm_attention(x)
+        keys, values = self._heads(self.to_keys(x)), self._heads(self.to_values(x))
+        keys = self.norm_keys(keys) if self.normalises else keys
+        return rotate(keys, positions) if self.rotates else keys, values
+
+    def __call__(
+        self,
+        x: Float[Array, "M W"],
+        positions: Int[Array, " M"],
+        keys: Float[Array, "S N d"],
+        values: Float[Array, "S N d"],
+        mask: Bool[Array, "M S"],
+    ) -> Float[Array, "M W"]:
+        """Returns the tokens after they have looked at what their row of the mask allows."""
+        queries = self._heads(self.to_queries(self.norm_attention(x)))
+        queries = self.norm_queries(queries) if self.normalises else queries
+        queries = rotate(queries, positions) if self.rotates else queries
+        seen = attend(queries, keys, values, mask)
+        return self.think(x + self.merge(seen.reshape(x.shape)))
+
+    def think(self, x: Float[Array, "M W"]) -> Float[Array, "M W"]:
+        """Returns the tokens after the perceptron."""
+        return x + self.contract(nn.gelu(self.expand(self.norm_mlp(x))))
+
+    def _heads(self, x: Array) -> Array:
+        return x.reshape(x.shape[0], self.num_heads, self.width // self.num_heads)
+
+
+def attend(
+    queries: Float[Array, "M N d"], keys: Float[Array, "S N d"], values: Float[Array, "S N d"], mask: Bool[Array, "M S"]
+) -> Float[Array, "M N d"]:
+    """Returns softmax attention; every row of the mask must allow something."""
+    return jax.nn.dot_product_attention(queries[None], keys[None], values[None], mask=mask[None, None])[0]
+
+
+def rotate(x: Float[Array, "S N d"], positions: Int[Array, " S"]) -> Float[Array, "S N d"]:
+    """Returns vectors rotated by their positions, so that products depend on differences of positions alone.
+
+    Source: Su et al. 2021 (RoFormer), with halves instead of neighbouring entries paired.
+    """
+    half = x.shape[-1] // 2
+    frequency = ROPE_BASE ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = positions.astype(jnp.float32)[:, None, None] * frequency[None, None]
+    cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
+    first, second = x[..., :half], x[..., half:]
+    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
+
+
+class ContextTransformer(nn.Module):
+    """Layers over the tokens of a context and of its queries; embedding and heads are the caller's."""
+
+    width: int = 32
+    """W, the size of a token."""
+    num_layers: int = 4
+    """L."""
+    num_heads: int = 1
+    """N; few wide heads are fastest."""
+    attention: str = "causal"
+    """One of `ATTENTIONS`."""
+    positions: str = "none"
+    """One of `POSITIONS`."""
+    mlp_ratio: int = 4
+    """Hidden units of the perceptrons as a multiple of the width."""
+    normalises_queries: bool = False
+    """Whether queries and keys are normalised (QK-norm)."""
+    dtype: Any = jnp.float32
+    """Type of activations: float32, or bfloat16 on accelerators."""
+
+    def setup(self) -> None:
+        """Makes the layers."""
+        self.prior = self.param("prior", nn.initializers.normal(1.0), (self.width,))
+        rest = (self.width, self.num_heads, self.mlp_ratio, self.normalises_queries, self.positions == "rope")
+        self.blocks = [Block(*rest, self.dtype) for _ in range(self.num_layers)]
+        self.norm = nn.RMSNorm(dtype=self.dtype)
+        if self.attention == "independent":
+            self.encoder = Block(*rest, self.dtype)
+
+    def encode(self, tokens: Float[Array, "H W"], is_valid: Bool[Array, " H"]) -> tuple[Cache, Float[Array, "S W"]]:
+        """Returns the whole context at once: its cache with S = 1 + H slots, and the output at every slot.
+
+        With `causal` and `independent` attention the first j transitions have the same keys and values whatever
+        follows, so that one encoding serves queries about every prefix. Tokens that are not valid are never seen.
+        """
+        x = jnp.concatenate([self.prior[None].astype(self.dtype), tokens.astype(self.dtype)])
+        num_slots = x.shape[0]
+        order = jnp.arange(num_slots)
+        is_seen = jnp.concatenate([jnp.ones((1,), bool), is_valid])
+        mask = jnp.broadcast_to(is_seen[None], (num_slots, num_slots))
+        if self.attention == "causal":
+            mask = mask & (order[:, None] >= order[None])
+        x, keys, values = self._through(x, order, mask, lambda layer, keys, values: (keys, values))
+        length = jnp.sum(is_valid.astype(jnp.int32))
+        return Cache(keys, values, length, x[length].astype(jnp.float32)), x
+
+    def _through(
+        self, x: Array, positions: Array, mask: Array, write: Callable[[int, Array, Array], tuple[Array, Array]]
+    ) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
+        """Returns (output, keys, values) of context tokens, which see what `write` puts these two into."""
+        pairs = []
+        if self.attention == "independent":
+            x = self.encoder.think(x)
+            pairs = [write(layer, *block.keys_values(x, positions)) for layer, block in enumerate(self.blocks)]
+            x = jnp.zeros_like(x)
+        else:
+            for layer, block in enumerate(self.blocks):
+                pairs.append(write(layer, *block.keys_values(x, positions)))
+                x = block(x, positions, *pairs[-1], mask)
+            x = self.norm(x)
+        keys, values = zip(*pairs, strict=True)
+        return x, keys, values
+
+    def read(
+        self, queries: Float[Array, "M W"], cache: Cache, prefix: Int[Array, " M"], is_visible: Bool[Array, "M S"]
+    ) -> Float[Array, "M W"]:
+        """Returns the output at M queries, each of which sees the visible slots of the context and no other query.
+
+        Args:
+            queries: embedded queries.
+            cache: the context.
+            prefix: how many transitions each query knows of, for its position.
+            is_visible: which slots it sees; slot 0 must be visible.
+        """
+        x = queries.astype(self.dtype)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, prefix + 1, cache.keys[layer], cache.values[layer], is_visible)
+        return self.norm(x)
+
+    def init_cache(self, capacity: int) -> Cache:
+        """Returns the context that holds nothing, with room for `capacity` transitions."""
+        empty, _ = self.encode(jnp.zeros((0, self.width)), jnp.zeros((0,), bool))
+        return reserve(empty, capacity)
+
+    def extend(self, cache: Cache, tokens: Float[Array, "n W"], is_valid: Bool[Array, " n"]) -> Cache:
+        """Returns the context after n more tokens in order, of which only the valid count; n <= S - 1.
+
+        Where the buffer is full, the oldest tokens are overwritten before the new ones look at it; with `causal`
+        attention, what survives has still seen them.
+        """
+        if self.attention == "set":
+            raise ValueError("with attention 'set' a context cannot be extended; encode all of it again")
+        capacity = cache.num_slots - 1
+        rank = jnp.cumsum(is_valid.astype(jnp.int32)) - 1
+        position = cache.length + rank
+        slot = jnp.where(is_valid, 1 + position % capacity, capacity + 1)  # out of bounds: dropped
+        age = jnp.zeros((capacity + 1,), jnp.int32).at[slot].set(rank + 1, mode="drop")
+        mask = (cache.is_filled | (age > 0))[None] & (age[None] <= rank[:, None] + 1)
+
+        def write(layer: int, keys: Array, values: Array) -> tuple[Array, Array]:
+            return (
+                cache.keys[layer].at[slot].set(keys, mode="drop"),
+                cache.values[layer].at[slot].set(values, mode="drop"),
+            )
+
+        x, keys, values = self._through(tokens.astype(self.dtype), position + 1, mask, write)
+        count = rank[-1] + 1
+        latest = x[jnp.argmax(rank)].astype(jnp.float32)  # the first with the highest rank is the last valid one
+        return Cache(keys, values, cache.length + count, jnp.where(count > 0, latest, cache.last))
+
+    def __call__(self, tokens: Array, queries: Array) -> Array:
+        """Returns the output at one query per token and touches every parameter; for initialisation only."""
+        cache, outputs = self.encode(tokens, jnp.ones(tokens.shape[0], bool))
+        prefix = jnp.full((queries.shape[0],), tokens.shape[0])
+        visible = jnp.broadcast_to(cache.is_filled[None], (queries.shape[0], cache.num_slots))
+        return self.read(queries, cache, prefix, visible) + jnp.sum(outputs)
+
+
+def reserve(cache: Cache, capacity: int) -> Cache:
+    """Returns the cache with room for at least `capacity` transitions; one that has been filled up must not be given.
+
+    Overwriting starts where the buffer ends, so that a cache may grow only while it is not full.
+    """
+    missing = 1 + capacity - cache.num_slots
+    if missing <= 0:
+        return cache
+    pad = ((0, missing), (0, 0), (0, 0))
+    keys, values = (tuple(jnp.pad(layer, pad) for layer in part) for part in (cache.keys, cache.values))
+    return cache._replace(keys=keys, values=values)
