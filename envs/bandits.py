@@ -4,7 +4,7 @@ Source: Lee et al. 2023 (DPT), sections on bandits; laws and constants as in jon
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, no_type_check
 
 import gymnax
 import jax
@@ -23,6 +23,7 @@ MAX_LIFETIME = 1000
 """Agent updates of a life in a bandit, for learners that are trained on one."""
 
 
+@no_type_check  # jax builds it anew with leaves of any rank: the types are those of one task
 @struct.dataclass
 class BanditParams(environment.EnvParams):
     """A bandit task."""
@@ -35,6 +36,7 @@ class BanditParams(environment.EnvParams):
     """Standard deviation of Gaussian rewards; ignored by Bernoulli arms."""
 
 
+@no_type_check  # jax builds it anew with leaves of any rank: the types are those of one task
 @struct.dataclass
 class LinearBanditParams(BanditParams):
     """A task whose means are linear in the arms' features."""

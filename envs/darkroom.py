@@ -6,7 +6,7 @@ jon--lee/decision-pretrained-transformer (Lee et al. 2023).
 
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, no_type_check
 
 import gymnax
 import jax
@@ -33,6 +33,7 @@ SPLIT_SEED = 0
 TRAIN_SHARE = 0.8
 
 
+@no_type_check  # jax builds it anew with leaves of any rank: the types are those of one task
 @struct.dataclass
 class DarkRoomParams(environment.EnvParams):
     """A room."""
@@ -136,11 +137,15 @@ def goto_move(position: Int[Array, "2"], target: Int[Array, "2"]) -> Int[Array, 
     return jnp.where(dx > 0, 0, jnp.where(dx < 0, 1, along_y)).astype(jnp.int32)
 
 
-def best_moves(position: Int[Array, "2"], target: Int[Array, "2"]) -> Float[Array, "5"]:
-    """Returns equal weights on the moves that shorten the way, or all weight on staying at the target."""
-    delta = target - position
-    closer = jnp.concatenate([jnp.stack([delta > 0, delta < 0], axis=1).reshape(4), jnp.all(delta == 0)[None]])
-    weights = closer.astype(jnp.float32)
+def best_moves(position: Int[Array, "2"], target: Int[Array, "2"], size: int | None = None) -> Float[Array, "5"]:
+    """Returns equal weights on the moves after which the target is nearest.
+
+    In a room of this size, moves that a wall stops at the target are as good as staying; None: there are no walls.
+    """
+    after = position[None] + jnp.asarray(MOVES)
+    after = after if size is None else jnp.clip(after, 0, size - 1)
+    distance = jnp.sum(jnp.abs(after - target[None]), axis=1)
+    weights = (distance == jnp.min(distance)).astype(jnp.float32)
     return weights / jnp.sum(weights)
 
 
@@ -252,7 +257,7 @@ def dark_room(
         start: `corner` (0, 0), `centre` or `random`.
         terminates: whether the goal ends the episode.
         encoding: `one-hot` coordinates, `raw` numbers or the `index` of the cell as a one-hot vector.
-        labels: `first` (x, then y, then stay: the official expert) or `soft` (every move that shortens the way).
+        labels: `first` (x, then y, then stay: the official expert) or `soft` (every optimal move).
         prior: goals that the exact belief holds possible: those of `train`, or `all` cells.
 
     Raises:
@@ -269,7 +274,7 @@ def dark_room(
 
     def expert(observation: Int[Array, "2"], params: DarkRoomParams) -> Float[Array, "5"]:
         if labels == "soft":
-            return best_moves(observation, params.goal)
+            return best_moves(observation, params.goal, size)
         return jax.nn.one_hot(goto_move(observation, params.goal), NUM_ACTIONS, dtype=jnp.float32)
 
     split = split_indices(size * size)
@@ -308,7 +313,7 @@ def permuted_dark_room(
 
     def expert(observation: Int[Array, "2"], params: DarkRoomParams) -> Float[Array, "5"]:
         if labels == "soft":
-            return best_moves(observation, params.goal)[params.moves]
+            return best_moves(observation, params.goal, size)[params.moves]
         move = goto_move(observation, params.goal)
         return (params.moves == move).astype(jnp.float32)
 

@@ -151,7 +151,7 @@ def log_gamma_quantile(quantile: Float[Array, "*batch"], shape: float) -> Float[
     smallest = (jnp.log(quantile) + gammaln(shape + 1.0)) / shape
     largest = jnp.full_like(quantile, jnp.log(shape + 10.0 * shape**0.5 + 30.0))
 
-    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Int[Array, ""] | int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = 0.5 * (low + high)
         is_low = gammainc(jnp.full_like(middle, shape), jnp.exp(middle)) < quantile

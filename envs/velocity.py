@@ -38,24 +38,27 @@ class VelocityParams(EnvParams):
 
 
 class VelocityEnvironment(BraxEnvironment):
-    """A brax system whose reward is `-|v - goal| - 0.05 |a|²`; v is how fast its first body moved along x in the step.
+    """A brax system whose reward is `-|v - goal| - 0.05 |a|²`; v is how fast its first body moves along x in a step.
 
     The action a is what the system is given, after clipping. Episodes end as in the system itself; neither observation
     nor state shows the goal.
 
     Args:
-        system: a name in brax's registry, of a system whose bodies have positions.
+        system: a name in brax's registry, of a system with bodies.
         backend: as for `BraxEnvironment`.
 
     Raises:
-        ValueError: as `BraxEnvironment`; and if the system's state has no bodies' positions.
+        ValueError: as `BraxEnvironment`; and if the system has no positions of bodies, or no time step.
     """
 
     def __init__(self, system: str, backend: str | None = None):
         super().__init__(system, backend)
         position = getattr(getattr(self._start.pipeline_state, "x", None), "pos", None)
-        if position is None or position.shape[-1] != 3:
-            raise ValueError(f"brax's {system!r} has no bodies with positions; use one that runs, such as halfcheetah")
+        if position is None or position.shape[-1] != 3 or not hasattr(self._brax, "dt"):
+            raise ValueError(
+                f"brax's {system!r} has no bodies with positions, or no time step; use one that runs, such as "
+                "halfcheetah"
+            )
 
     @property
     def name(self) -> str:

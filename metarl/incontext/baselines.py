@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -275,8 +275,8 @@ def has_gaussian_arms(domain: Domain) -> bool:
     return domain.is_bandit and not domain.env.is_bernoulli
 
 
-def baselines_for(domain: Domain, mode: Literal["online", "offline"]) -> dict[str, InContextAgent]:
-    """Returns the baselines that make sense in the domain, by name.
+def baselines_for(domain: Domain, mode: str) -> dict[str, InContextAgent]:
+    """Returns the baselines that make sense in the domain, by name; the mode is `online` or `offline`.
 
     | name | domains | mode |
     |---|---|---|

@@ -55,3 +55,20 @@ def shuffle(context: Context, key: Array) -> UnorderedContext:
     places = jax.random.uniform(key, context.is_valid.shape)
     order = jnp.argsort(jnp.where(context.is_valid, places, 2.0))
     return UnorderedContext(jax.tree.map(lambda leaf: leaf[order], context.transitions), context.length)
+
+
+def keep_valid(transitions: Transition, is_valid: Bool[Array, " n"], length: int) -> OrderedContext:
+    """Returns the first `length` valid transitions, in their order."""
+    order = jnp.argsort(~is_valid, stable=True)[:length]
+    kept = jax.tree.map(lambda leaf: leaf[order], transitions)
+    missing = max(length - is_valid.shape[0], 0)
+    kept = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, missing), *((0, 0),) * (leaf.ndim - 1))), kept)
+    return OrderedContext(kept, jnp.minimum(jnp.sum(is_valid.astype(jnp.int32)), length))
+
+
+def is_first(values: Int[Array, " n"], is_valid: Bool[Array, " n"], num_values: int) -> Bool[Array, " n"]:
+    """Returns whether no valid entry before this one has its value, a number below `num_values`."""
+    order = jnp.arange(values.shape[0])
+    earliest = jnp.full((num_values,), values.shape[0], jnp.int32)
+    earliest = earliest.at[jnp.where(is_valid, values, num_values)].min(order, mode="drop")
+    return earliest[values] >= order

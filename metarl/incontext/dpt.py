@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from envs.domain import Domain
 from metarl.incontext.agent import InContextAgent, Transition
+from metarl.incontext.context import is_first
 from metarl.incontext.heads import Head, make_head
 from metarl.incontext.model import Codec, InContextModel, make_codec
 from metarl.networks.transformer import ContextTransformer, reserve
@@ -141,7 +142,7 @@ def _agent(
         seen = memory.seen
         if skips_seen and domain.pair_index is not None:
             pairs = jax.vmap(domain.pair_index)(transitions.observation, transitions.action)
-            is_valid = is_valid & ~seen[pairs] & is_first(pairs, is_valid)
+            is_valid = is_valid & ~seen[pairs] & is_first(pairs, is_valid, domain.num_pairs)
             seen = seen.at[jnp.where(is_valid, pairs, seen.shape[0])].set(True, mode="drop")
         tokens = jax.vmap(lambda one: codec.transition(domain, one))(transitions)
         cache, room = memory.cache, memory.cache.num_slots - 1
@@ -160,9 +161,3 @@ def _agent(
         absorb=absorb,
         reserve=lambda memory, capacity: memory._replace(cache=reserve(memory.cache, capacity)),
     )
-
-
-def is_first(values: Int[Array, " n"], is_valid: Bool[Array, " n"]) -> Bool[Array, " n"]:
-    """Returns whether no valid entry before this one has its value."""
-    before = jnp.tril(jnp.ones((values.shape[0],) * 2, bool), -1)
-    return ~jnp.any((values[:, None] == values[None]) & before & is_valid[None], axis=1)

@@ -19,6 +19,8 @@ ATTENTIONS = ("causal", "set", "independent")
 or only themselves (exactly permutation invariant and cacheable)."""
 POSITIONS = ("none", "rope")
 """Whether order is shown: not at all, or by rotating queries and keys (Su et al. 2021)."""
+ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu}
+"""Activations of the perceptrons by name; on CPU the gradient of `relu` takes a third of the time."""
 ROPE_BASE = 10_000.0
 """Ratio of the slowest to the fastest wavelength of rotary positions."""
 
@@ -58,6 +60,8 @@ class Block(nn.Module):
     """N."""
     mlp_ratio: int
     """Hidden units of the perceptron as a multiple of the width."""
+    activation: str
+    """One of `ACTIVATIONS`."""
     normalises: bool
     """Whether queries and keys are normalised per head, with a learned scale."""
     rotates: bool
@@ -100,7 +104,7 @@ class Block(nn.Module):
 
     def think(self, x: Float[Array, "M W"]) -> Float[Array, "M W"]:
         """Returns the tokens after the perceptron."""
-        return x + self.contract(nn.gelu(self.expand(self.norm_mlp(x))))
+        return x + self.contract(ACTIVATIONS[self.activation](self.expand(self.norm_mlp(x))))
 
     def _heads(self, x: Array) -> Array:
         return x.reshape(x.shape[0], self.num_heads, self.width // self.num_heads)
@@ -141,6 +145,8 @@ class ContextTransformer(nn.Module):
     """One of `POSITIONS`."""
     mlp_ratio: int = 4
     """Hidden units of the perceptrons as a multiple of the width."""
+    activation: str = "gelu"
+    """One of `ACTIVATIONS`."""
     normalises_queries: bool = False
     """Whether queries and keys are normalised (QK-norm)."""
     dtype: Any = jnp.float32
@@ -149,7 +155,14 @@ class ContextTransformer(nn.Module):
     def setup(self) -> None:
         """Makes the layers."""
         self.prior = self.param("prior", nn.initializers.normal(1.0), (self.width,))
-        rest = (self.width, self.num_heads, self.mlp_ratio, self.normalises_queries, self.positions == "rope")
+        rest = (
+            self.width,
+            self.num_heads,
+            self.mlp_ratio,
+            self.activation,
+            self.normalises_queries,
+            self.positions == "rope",
+        )
         self.blocks = [Block(*rest, self.dtype) for _ in range(self.num_layers)]
         self.norm = nn.RMSNorm(dtype=self.dtype)
         if self.attention == "independent":

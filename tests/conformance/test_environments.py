@@ -41,6 +41,13 @@ WORLDS = {  # name: () -> (environment, three worlds it can be)
         for name, probe in PROBES.items()
     },
     # Little noise: a reward that its noise nearly cancels would amplify the roundings in which programs differ.
+    "bandit": lambda: sampled_tasks("bandit@noise=0.001"),
+    "bandit bernoulli": lambda: sampled_tasks("bandit@rewards=bernoulli"),
+    "bandit linear": lambda: sampled_tasks("linear-bandit@noise=0.001"),
+    "bandit linear resampled": lambda: sampled_tasks("linear-bandit@arms=resampled,noise=0.001"),
+    "darkroom": lambda: sampled_tasks("darkroom@size=4,start=random"),
+    "darkroom permuted": lambda: sampled_tasks("darkroom-permuted@size=4"),
+    "darkroom terminating": lambda: sampled_tasks("darkroom@size=3,start=centre,terminates=true"),
     "tabular mdp": lambda: sampled_tasks("tabular-mdp@num_states=4,rewards=uniform,noise=0.001,start=random"),
     "key to door": lambda: sampled_tasks("key-to-door@size=4,start=random"),
     # Brax's toy: real physics amplify the roundings in which compiled programs differ; tests/envs/test_brax_env.py.

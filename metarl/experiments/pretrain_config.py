@@ -1,0 +1,258 @@
+"""What can be configured in pretraining: frozen dataclasses, checked when made. Light to import."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from metarl.experiments.config_checks import require, require_counts, require_positive
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The transformer."""
+
+    width: int = 32
+    """Size of a token."""
+    num_layers: int = 4
+    """Layers that a query goes through."""
+    num_heads: int = 4
+    """Attention heads; they share the width."""
+    attention: Literal["causal", "set", "independent"] = "independent"
+    """How transitions of a context see each other. causal: those before them; set: all, exactly permutation invariant
+    but not cacheable; independent: only themselves, exactly permutation invariant and cacheable."""
+    positions: Literal["none", "rope"] = "none"
+    """Whether the order of transitions is shown. rope: by rotation; for contexts whose order carries information."""
+    activation: Literal["gelu", "relu"] = "gelu"
+    """Of the perceptrons; relu is three times cheaper on CPU."""
+    normalises_queries: bool = False
+    """Whether queries and keys are normalised (QK-norm)."""
+    reads_positions: bool = False
+    """Whether the transitions themselves answer, each for the context up to it, instead of separate query tokens; needs
+    causal attention and a constant observation."""
+    head: Literal["categorical", "binned", "mixture"] = "categorical"
+    """Distribution over actions. Continuous actions need binned or mixture."""
+    num_parts: int = 32
+    """Bins or mixture components for each dimension of a continuous action."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Type of activations; parameters, losses and softmaxes are always float32."""
+
+    def __post_init__(self):
+        require_counts(
+            "model.",
+            width=self.width,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            num_parts=self.num_parts,
+        )
+        require(
+            self.width % self.num_heads == 0,
+            f"model.num_heads is {self.num_heads}; it must divide model.width = {self.width}",
+        )
+        require(
+            self.positions == "none" or (self.width // self.num_heads) % 2 == 0,
+            f"model.width / model.num_heads is {self.width // self.num_heads}; rotary positions need an even number",
+        )
+
+
+@dataclass(frozen=True)
+class DPTConfig:
+    """Decision pretraining: questions about a context, answered by the expert."""
+
+    behaviours: tuple[Literal["default", "uniform", "tilted", "thompson", "walk", "expert"], ...] = ("default",)
+    """How contexts are gathered, in equal shares. default: as in the paper for the domain; uniform: independent random
+    steps; tilted: pulls by a law that favours an arm; thompson: an adaptive bandit algorithm; walk: a random walk;
+    expert: an expert who errs now and then."""
+    num_queries: int = 16
+    """Questions about each context."""
+    prefixes: Literal["mixed", "uniform", "all"] = "mixed"
+    """How many transitions of its context a question knows of. mixed: half uniform and half log-uniform; all: one
+    question for every number."""
+    on_policy: float = 0.0
+    """Share of the batch whose contexts the model has made itself."""
+    on_policy_tasks: int = 64
+    """Tasks in which the model acts, once before every dispatch of updates, for these contexts."""
+    on_policy_episodes: int = 1
+    """Episodes it acts for."""
+    label_noise: float = 0.0
+    """Share of the expert's answers that are replaced by a random action."""
+    reward_temperature: float | None = None
+    """Answers weigh exp(reward / this). None: all the same."""
+
+    def __post_init__(self):
+        require_counts(
+            "learner.",
+            num_queries=self.num_queries,
+            on_policy_tasks=self.on_policy_tasks,
+            on_policy_episodes=self.on_policy_episodes,
+        )
+        require(len(self.behaviours) > 0, "learner.behaviours is empty; give at least one, such as default")
+        for name, share in (("on_policy", self.on_policy), ("label_noise", self.label_noise)):
+            require(0.0 <= share <= 1.0, f"learner.{name} is {share}; it must lie in [0, 1]")
+        if self.reward_temperature is not None:
+            require_positive("learner.", reward_temperature=self.reward_temperature)
+
+
+@dataclass(frozen=True)
+class ADConfig:
+    """Algorithm distillation: what was done next in the learning history of a source algorithm."""
+
+    source: Literal["noisy-expert", "q-learning"] = "q-learning"
+    """Whose histories. noisy-expert: the expert, whose noise goes from all to almost none; q-learning: a tabular
+    learner from scratch."""
+    episodes: int = 100
+    """Episodes of a history."""
+    kept_episodes: int = 10
+    """Episodes of a context, evenly spaced in the history, so that it spans the learning."""
+    num_queries: int = 64
+    """Steps of each context whose action is predicted."""
+
+    def __post_init__(self):
+        require_counts(
+            "learner.", episodes=self.episodes, kept_episodes=self.kept_episodes, num_queries=self.num_queries
+        )
+        require(
+            self.kept_episodes <= self.episodes,
+            f"learner.kept_episodes is {self.kept_episodes}; a history has only learner.episodes = {self.episodes}",
+        )
+
+
+@dataclass(frozen=True)
+class RL2Config:
+    """RL²: a recurrent network that reinforcement learning trains to learn within its hidden state."""
+
+    hidden_size: int = 64
+    """Units of the GRU."""
+    num_tasks: int = 64
+    """Tasks acted in at once."""
+    episodes_per_trial: int = 10
+    """Episodes in a task; the hidden state is carried through them."""
+    num_epochs: int = 2
+    """Passes of PPO over a batch of trials."""
+    num_minibatches: int = 4
+    """Parts of a batch, in whole trials."""
+    discount: float = 0.99
+    """Discount within and across episodes."""
+    lambda_: float = 0.95
+    """Parameter of the generalised advantage estimate."""
+    clip: float = 0.2
+    """PPO's clip."""
+    entropy: float = 0.01
+    """Weight of the entropy bonus."""
+
+    def __post_init__(self):
+        counts = ("hidden_size", "num_tasks", "episodes_per_trial", "num_epochs", "num_minibatches")
+        require_counts("learner.", **{name: getattr(self, name) for name in counts})
+        require(
+            self.num_tasks % self.num_minibatches == 0,
+            f"learner.num_minibatches is {self.num_minibatches}; it must divide learner.num_tasks = {self.num_tasks}",
+        )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The optimiser: AdamW with a warm-up and a cosine."""
+
+    batch_size: int = 64
+    """Contexts in an update, spread over the devices."""
+    learning_rate: float = 2e-3
+    """Highest step size."""
+    warmup: float = 0.05
+    """Share of the updates during which the step size rises from 0."""
+    final: float = 0.05
+    """What the cosine ends at, as a share of the highest step size."""
+    weight_decay: float = 1e-4
+    """Of AdamW."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this global norm."""
+    shards_parameters: bool = False
+    """Whether parameters and the optimiser's moments are spread over the devices too, and not copied to each."""
+
+    def __post_init__(self):
+        require_counts("training.", batch_size=self.batch_size)
+        require_positive("training.", learning_rate=self.learning_rate, max_grad_norm=self.max_grad_norm)
+        for name, share in (("warmup", self.warmup), ("final", self.final)):
+            require(0.0 <= share <= 1.0, f"training.{name} is {share}; it must lie in [0, 1]")
+        require(
+            self.weight_decay >= 0.0 and math.isfinite(self.weight_decay),
+            f"training.weight_decay is {self.weight_decay}; it must be at least 0 and finite",
+        )
+
+
+@dataclass(frozen=True)
+class ActingConfig:
+    """The examination at the end: the model and its rivals act in held-out tasks."""
+
+    modes: tuple[Literal["online", "offline"], ...] = ("online", "offline")
+    """online: acting and learning from it; offline: one decision, or one episode, after a given data set."""
+    num_tasks: int = 4096
+    """Held-out tasks."""
+    horizon: int | None = None
+    """Steps of an episode; of a bandit, pulls. None: the domain's own."""
+    num_episodes: int = 40
+    """Episodes in a row; bandits have one."""
+    protocols: tuple[Literal["official", "frozen", "stepwise"], ...] = ("official", "frozen", "stepwise")
+    """When the context grows, online. official: it is the previous episode; frozen: all episodes before this one;
+    stepwise: everything until now. Bandits are always stepwise."""
+    skips_seen: bool = True
+    """Whether transitions that a deterministic world has shown before are left out of the context (where it is one)."""
+    batch_size: int = 256
+    """Tasks acted in at once; memory is linear in it."""
+
+    def __post_init__(self):
+        require_counts("acting.", num_tasks=self.num_tasks, num_episodes=self.num_episodes, batch_size=self.batch_size)
+        require(len(self.modes) > 0, "acting.modes is empty; give online, offline or both")
+        require(len(self.protocols) > 0, "acting.protocols is empty; give at least one, such as stepwise")
+        if self.horizon is not None:
+            require_counts("acting.", horizon=self.horizon)
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Pretraining of a model that acts in context."""
+
+    updates: int = 2000
+    """Updates of the parameters, a multiple of updates_per_step."""
+    updates_per_step: int = 25
+    """Updates in one step of the host loop, whose metrics are means over them."""
+    checkpoint_every: int = 10
+    """Steps that a killed run loses at most."""
+    seed: int = 0
+    """Root of all randomness."""
+    env: tuple[str, ...] = ("bandit",)
+    """Domains, as name or name@option=value,option=value: bandit, linear-bandit, darkroom, darkroom-permuted,
+    key-to-door, tabular-mdp, visual-room, velocity. With several, one model is trained on all, in equal shares."""
+    context_length: int | None = None
+    """Transitions in a context. None: the domain's own; for algorithm distillation, what the kept episodes make."""
+    learner: DPTConfig | ADConfig | RL2Config = field(default_factory=DPTConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    acting: ActingConfig = field(default_factory=ActingConfig)
+
+    def __post_init__(self):
+        for name in ("updates", "updates_per_step", "checkpoint_every"):
+            require_counts("", **{name: getattr(self, name)})
+        require(
+            self.updates % self.updates_per_step == 0,
+            f"updates is {self.updates}; it must be a multiple of updates_per_step = {self.updates_per_step}",
+        )
+        require(0 <= self.seed < 2**32, f"seed is {self.seed}; it must lie in [0, 2^32)")
+        require(
+            len(self.env) > 0 and len(set(self.env)) == len(self.env),
+            f"env is {self.env}; give at least one domain, and none of them twice",
+        )
+        if self.context_length is not None:
+            require_counts("", context_length=self.context_length)
+        if not isinstance(self.learner, DPTConfig):
+            require(len(self.env) == 1, f"env is {self.env}; only decision pretraining learns several domains at once")
+
+
+PRETRAIN_CONFIG_TYPES = (
+    ModelConfig,
+    DPTConfig,
+    ADConfig,
+    RL2Config,
+    TrainingConfig,
+    ActingConfig,
+    PretrainConfig,
+)
+"""Every dataclass that a config file of a pretraining run may name."""

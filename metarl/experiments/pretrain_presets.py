@@ -1,0 +1,106 @@
+"""Named configurations of pretraining, as Python values."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from metarl.experiments.pretrain_config import (
+    ActingConfig,
+    ADConfig,
+    DPTConfig,
+    ModelConfig,
+    PretrainConfig,
+    RL2Config,
+    TrainingConfig,
+)
+
+
+class PretrainPreset(NamedTuple):
+    """A configuration and what it is for."""
+
+    config: PretrainConfig
+    """The configuration."""
+    purpose: str
+    """One line for people."""
+
+
+CPU_MODEL = ModelConfig(width=32, num_layers=4, num_heads=4, activation="relu")
+PAPER_MODEL = ModelConfig(width=64, num_layers=4, num_heads=4, activation="gelu", precision="bfloat16")
+PAPER_TRAINING = TrainingConfig(batch_size=1024, learning_rate=2e-3)
+
+DPT_BANDIT_CPU = PretrainConfig(updates=3000, env=("bandit@horizon=100",), model=CPU_MODEL)
+DPT_BANDIT = PretrainConfig(
+    updates=6000, env=("bandit",), model=PAPER_MODEL, training=PAPER_TRAINING, learner=DPTConfig(num_queries=32)
+)
+DPT_LINEAR_CPU = PretrainConfig(updates=3000, env=("linear-bandit@horizon=50",), model=CPU_MODEL)
+DPT_LINEAR = replace(DPT_BANDIT, env=("linear-bandit",))
+DPT_DARKROOM_CPU = PretrainConfig(
+    updates=3000,
+    env=("darkroom@size=5,horizon=25",),
+    model=CPU_MODEL,
+    training=TrainingConfig(batch_size=128),
+    acting=ActingConfig(num_tasks=2000),
+)
+DPT_DARKROOM = PretrainConfig(
+    updates=10_000,
+    env=("darkroom",),
+    context_length=200,
+    learner=DPTConfig(num_queries=32, on_policy=0.5, on_policy_tasks=512, on_policy_episodes=10),
+    model=PAPER_MODEL,
+    training=PAPER_TRAINING,
+)
+DPT_DARKROOM_PERMUTED = replace(
+    DPT_DARKROOM, env=("darkroom-permuted",), learner=replace(DPT_DARKROOM.learner, on_policy_episodes=4)
+)
+DPT_TABULAR = PretrainConfig(
+    updates=10_000, env=("tabular-mdp",), context_length=200, model=PAPER_MODEL, training=PAPER_TRAINING
+)
+DPT_VISUAL_ROOM = PretrainConfig(
+    updates=20_000,
+    env=("visual-room",),
+    learner=DPTConfig(num_queries=8),
+    model=PAPER_MODEL,
+    training=TrainingConfig(batch_size=256, learning_rate=1e-3),
+    acting=ActingConfig(num_tasks=512, num_episodes=10, skips_seen=False, batch_size=64),
+)
+AD_DARKROOM = PretrainConfig(
+    updates=10_000,
+    env=("darkroom",),
+    learner=ADConfig(),
+    model=replace(PAPER_MODEL, attention="causal", positions="rope", normalises_queries=True),
+    training=TrainingConfig(batch_size=256, learning_rate=1e-3),
+    acting=ActingConfig(modes=("online",), protocols=("stepwise",), skips_seen=False),
+)
+RL2_DARKROOM = PretrainConfig(
+    updates=5000,
+    updates_per_step=5,
+    env=("darkroom",),
+    learner=RL2Config(num_tasks=256, hidden_size=128),
+    training=TrainingConfig(learning_rate=1e-3),
+    acting=ActingConfig(modes=("online",), protocols=("stepwise",), skips_seen=False),
+)
+SMOKE = PretrainConfig(
+    updates=50,
+    updates_per_step=10,
+    checkpoint_every=2,
+    env=("bandit@horizon=20,quadrature=101",),
+    learner=DPTConfig(num_queries=4),
+    model=ModelConfig(width=16, num_layers=1, num_heads=2, activation="relu"),
+    training=TrainingConfig(batch_size=16),
+    acting=ActingConfig(num_tasks=64, num_episodes=2),
+)
+
+PRETRAIN_PRESETS: dict[str, PretrainPreset] = {
+    "dpt-bandit-cpu": PretrainPreset(DPT_BANDIT_CPU, "five Gaussian arms, 100 pulls; minutes on two CPU cores"),
+    "dpt-linear-cpu": PretrainPreset(DPT_LINEAR_CPU, "ten arms in a plane, 50 pulls; minutes on two CPU cores"),
+    "dpt-darkroom-cpu": PretrainPreset(DPT_DARKROOM_CPU, "a 5 x 5 Dark Room; minutes on two CPU cores"),
+    "dpt-bandit": PretrainPreset(DPT_BANDIT, "five Gaussian arms, 500 pulls, as in Lee et al. 2023; an accelerator"),
+    "dpt-linear": PretrainPreset(DPT_LINEAR, "ten arms in a plane, 200 pulls, as in Lee et al. 2023; an accelerator"),
+    "dpt-darkroom": PretrainPreset(DPT_DARKROOM, "the 10 x 10 Dark Room of Lee et al. 2023; an accelerator"),
+    "dpt-darkroom-permuted": PretrainPreset(DPT_DARKROOM_PERMUTED, "hidden meanings of the actions; an accelerator"),
+    "dpt-visual-room": PretrainPreset(DPT_VISUAL_ROOM, "a room seen through pixels, many tasks; an accelerator"),
+    "dpt-tabular": PretrainPreset(DPT_TABULAR, "random tabular MDPs; an accelerator"),
+    "ad-darkroom": PretrainPreset(AD_DARKROOM, "algorithm distillation in the Dark Room; an accelerator"),
+    "rl2-darkroom": PretrainPreset(RL2_DARKROOM, "RL² in the Dark Room; an accelerator"),
+    "smoke": PretrainPreset(SMOKE, "everything once, tiny; under a minute"),
+}
+"""Presets of `metarl pretrain` by name."""
