@@ -154,4 +154,7 @@ def render(
         room: lengths of the room in x, y and z; a corner is the origin.
     """
     surfaces = visible_surfaces(rays, eye, heading, boxes.low, boxes.high, room)
-    return jnp.mean(surface_colours(boxes.colour, room)[surfaces], axis=0)
+    colours = surface_colours(boxes.colour, room)
+    # Channel by channel: gathering numbers is three times as fast as gathering rows of three on a CPU.
+    channels = [jnp.mean(jnp.take(colours[:, channel], surfaces, mode="clip"), axis=0) for channel in range(3)]
+    return jnp.stack(channels, axis=-1)

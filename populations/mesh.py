@@ -68,6 +68,23 @@ def replicate(tree: Any, mesh: Mesh | None) -> Any:
     return _place(tree, mesh, Spec())
 
 
+def spread(tree: Any, mesh: Mesh | None) -> Any:
+    """Returns the pytree with each leaf cut along its first axis that divides evenly, so that no device holds it whole.
+
+    For parameters and optimiser states that are too large to copy; computations gather what they need. Leaves without
+    such an axis are replicated. Works inside jit too.
+    """
+    if mesh is None:
+        return tree
+
+    def place(leaf: Any) -> Any:
+        axes = [axis for axis, size in enumerate(leaf.shape) if size and size % mesh.size == 0]
+        spec = Spec(*(POPULATION_AXIS if axis == axes[0] else None for axis in range(axes[0] + 1))) if axes else Spec()
+        return _place(leaf, mesh, spec)
+
+    return jax.tree.map(place, tree)
+
+
 def map_over_devices(function: Callable[[Any, Any], Any], mesh: Mesh | None) -> Callable[[Any, Any], Any]:
     """Returns `mapped(sharded, replicated)`, with which each device applies `function` to its slice of `sharded`.
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 COMMANDS = {
     "discover": "evolve a learning rule; the same command continues a run that was stopped",
-    "evaluate": "train fresh agents with a rule and with baselines on held-out tasks",
+    "pretrain": "train a model that acts in context; the same command continues a run that was stopped",
+    "evaluate": "a rule, or a pretrained model, against baselines on held-out tasks",
     "compare": "several seeds of one kind of run against several of another",
-    "plot": "write the report page of a run, or of a rule",
-    "zoo": "list, show and make trained rules that ship with the package",
-    "presets": "list the named configurations of discover",
+    "plot": "write the report page of a run, an evaluation or a rule",
+    "zoo": "list, show and make trained rules and models that ship with the package",
+    "presets": "list the named configurations of discover and pretrain",
 }
 USAGE = "usage: metarl [-h] {" + ",".join(COMMANDS) + "} ...\n\nLearn reinforcement-learning algorithms.\n\ncommands:\n"
 
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: str, words: list[str]) -> int:
     if command == "discover":
         from metarl.cli.discover import discover as run
+    elif command == "pretrain":
+        from metarl.cli.pretrain import pretrain as run
     elif command == "evaluate":
         from metarl.cli.evaluate import evaluate as run
     elif command == "compare":

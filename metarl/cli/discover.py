@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from metarl.cli.machine import largest_share, prepare_jax
-from metarl.cli.parse import parse
+from metarl.cli.parse import parse, preset_in
 from metarl.cli.tables import print_tables
 from metarl.experiments.config import CONFIG_TYPES, DiscoverConfig
 from metarl.experiments.presets import PRESETS
@@ -48,7 +48,7 @@ def discover(words: list[str]) -> None:
     Raises:
         ValueError: for anything the user can mend, in one sentence.
     """
-    preset = _preset_in(words)
+    preset = preset_in(words, PRESETS, DiscoverArguments.preset)
     default = DiscoverArguments(PRESETS[preset].config, preset)
     arguments = parse(DiscoverArguments, words, prog="metarl discover", default=default)
     if arguments.devices is not None and arguments.devices < 1:
@@ -75,16 +75,6 @@ def _is_finished(path: Path) -> bool:
     status = path / "STATUS"
     is_evolved = status.is_file() and status.read_text().strip() == "done"
     return is_evolved and all((path / file).is_file() for file in ("export/rule.json", EVALUATION, REPORT))
-
-
-def _preset_in(words: list[str]) -> str:
-    """Returns the preset that the words ask for; it must be known before parsing, because it sets all defaults."""
-    given = [value for word, value in zip(words, [*words[1:], ""], strict=True) if word == "--preset"]
-    given += [word.removeprefix("--preset=") for word in words if word.startswith("--preset=")]
-    preset = given[-1] if given else DiscoverArguments.preset
-    if preset not in PRESETS:
-        raise ValueError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    return preset
 
 
 def _build(arguments: DiscoverArguments) -> tuple[Any, Any]:

@@ -5,27 +5,29 @@ import io
 import json
 import shlex
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from metarl.cli.evaluate_model import evaluate_model
 from metarl.cli.machine import prepare_jax
+from metarl.cli.models import is_pretraining
 from metarl.cli.parse import parse
 from metarl.cli.rules import find_rule, objective_of
 from metarl.cli.tables import print_tables
 from metarl.experiments.config import MAX_COUNT, AgentConfig
 from metarl.experiments.horizons import parse_horizon
-from metarl.run.directory import write_atomic
+from metarl.run.directory import check_output, write_atomic
 
 
 @dataclass(frozen=True)
 class EvaluateArguments:
     """Train fresh agents with a rule, and with baselines, on held-out tasks, and write every number.
 
-    The same command continues an evaluation that was stopped, at the arm, environment and horizon where it was.
+    The same command continues an evaluation that was stopped, at the arm, environment and horizon where it was. A
+    pretrained model is named first and has options of its own: 'metarl evaluate MODEL --help' explains them.
     """
 
     rule: Annotated[Path, tyro.conf.Positional]
@@ -55,6 +57,9 @@ def evaluate(words: list[str]) -> None:
     Raises:
         ValueError: for anything the user can mend, in one sentence.
     """
+    if any(is_pretraining(Path(word)) for word in words[:1]):
+        evaluate_model(words)
+        return
     arguments = parse(EvaluateArguments, words, prog="metarl evaluate")
     out = arguments.out or Path("evaluations") / f"{arguments.rule.resolve().name}.json"
     _check(arguments, out)
@@ -108,16 +113,7 @@ def _check(arguments: EvaluateArguments, out: Path) -> None:
         raise ValueError(f"--seed is {arguments.seed}; it must lie in [0, 2^32)")
     if not arguments.env:
         raise ValueError("no environment was given; name at least one after --env")
-    if out.is_dir():
-        raise ValueError(f"--out {out} is a directory; name a file in it")
-    if out.suffix in (".npz", ".html", ".parts"):
-        raise ValueError(f"--out {out} has the ending of a file that is written beside it; end it with .json")
-    try:  # before the work, not after it
-        out.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out.parent).close()
-    except OSError as error:
-        reason = error.strerror or error
-        raise ValueError(f"--out {out} cannot be written ({reason}); name a file where you may") from error
+    check_output(out, (".npz", ".html", ".parts"))
 
 
 def _prepare(

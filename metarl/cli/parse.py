@@ -3,7 +3,7 @@
 import contextlib
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -32,6 +32,20 @@ def parse(kind: type[Arguments], words: Sequence[str], *, prog: str, default: An
             sys.stderr.write(drawn.getvalue())
             raise
     raise refusal
+
+
+def preset_in(words: Sequence[str], presets: Iterable[str], default: str) -> str:
+    """Returns the preset that the words ask for; it must be known before parsing, because it sets all defaults.
+
+    Raises:
+        ValueError: if there is no such preset.
+    """
+    given = [value for word, value in zip(words, [*words[1:], ""], strict=True) if word == "--preset"]
+    given += [word.removeprefix("--preset=") for word in words if word.startswith("--preset=")]
+    preset = given[-1] if given else default
+    if preset not in presets:
+        raise ValueError(f"there is no preset {preset!r}; choose one of {', '.join(presets)}")
+    return preset
 
 
 def _cause(error: BaseException | None) -> ConfigError | None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from metarl.cli.models import is_pretraining
 from metarl.cli.parse import parse
 
 
@@ -33,7 +34,11 @@ def plot(words: list[str]) -> None:
         ValueError: for anything the user can mend, in one sentence.
     """
     arguments = parse(PlotArguments, words, prog="metarl plot")
-    if arguments.run.suffix == ".json" and arguments.run.name != "rule.json" and arguments.run.is_file():
+    if is_pretraining(arguments.run):
+        from analysis.incontext import write_pretrain_report as write
+
+        report = write(arguments.run)
+    elif arguments.run.suffix == ".json" and arguments.run.name != "rule.json" and arguments.run.is_file():
         from analysis.evaluation import write_evaluation_report as write
 
         report = write(arguments.run)

@@ -1,15 +1,18 @@
 """`metarl presets`."""
 
 from metarl.experiments.presets import PRESETS
+from metarl.experiments.pretrain_presets import PRETRAIN_PRESETS
 
 
 def presets(words: list[str]) -> None:
-    """Prints the presets of `metarl discover` with their purpose.
+    """Prints the presets of every command that has them, with their purpose.
 
     Raises:
         ValueError: if anything but a request for help is given.
     """
     if words and words[0] not in ("-h", "--help"):
         raise ValueError(f"'metarl presets' takes no arguments, but {' '.join(words)!r} was given")
-    for name, preset in PRESETS.items():
-        print(f"{name:14s} {preset.purpose}")
+    for command, known in (("discover", PRESETS), ("pretrain", PRETRAIN_PRESETS)):
+        print(f"metarl {command} --preset ...")
+        for name, preset in known.items():
+            print(f"  {name:22s} {preset.purpose}")

@@ -53,3 +53,27 @@ def print_tables(rows: list[dict[str, Any]]) -> None:
         if (improvement := improvement_table(mine, metric)) is not None:
             print("\nprobability that the discovered rule is better on the same task, ties counting half")
             print(improvement)
+
+
+def print_acting_tables(rows: list[dict[str, Any]]) -> None:
+    """Prints what agents that learn in context were measured to do: one table per domain, mode, protocol and metric."""
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for row in rows:
+        setting = row["setting"]
+        groups.setdefault((row["env"], setting["mode"], setting.get("protocol", ""), row["metric"]), []).append(row)
+    for (env, mode, protocol, metric), group in groups.items():
+        unit = next(name for name in ("horizon", "episode", "context") if name in group[0]["setting"])
+        how = f"{mode}, {protocol}" if protocol else mode
+        print(f"\n{env}, {how}: {metric} by {unit}, mean and standard error over {group[0]['num_tasks']} tasks")
+        arms = list(dict.fromkeys(row["arm"] for row in group))
+        points = list(dict.fromkeys(row["setting"][unit] for row in group))
+        cells = {
+            (row["arm"], row["setting"][unit]): f"{row['mean']:.3f} ±{row['error']:.3f}"
+            if abs(row["mean"]) < 10
+            else f"{row['mean']:.1f} ±{row['error']:.1f}"
+            for row in group
+        }
+        width = max(len(arm) for arm in arms)
+        print(" " * width + "".join(f"{point:>15}" for point in points))
+        for arm in arms:
+            print(f"{arm:{width}s}" + "".join(f"{cells.get((arm, point), '-'):>15s}" for point in points))

@@ -21,7 +21,7 @@ class Experiment(NamedTuple):
     step: Callable[[Any], tuple[Any, Metrics]]
     """`step(State) -> (State, Metrics)`: one unit of progress (for discovery: one generation). Pure and jittable; a
     fixed set of metric names with float32 or int32 scalar values. Reserved metrics: `env_steps` (environment steps
-    taken by this step, used for throughput), `fitness` (shown in the progress bar), `num_nonfinite` and
+    taken by this step, used for throughput), `fitness` and `loss` (shown in the progress bar), `num_nonfinite` and
     `num_evaluated` (if equal, nothing was finite and the run stops)."""
     export: Callable[[Any], dict[str, Array]]
     """`export(State) -> {name: array}`: what is worth keeping when training is over."""

@@ -46,6 +46,8 @@ class Pretraining(NamedTuple):
     """The model that is trained."""
     domains: tuple[Domain, ...]
     """What it is trained on."""
+    settings: dict[str, Any]
+    """What rebuilds the model from its domains, as JSON values."""
 
 
 def context_length(config: PretrainConfig) -> int:
@@ -121,7 +123,7 @@ def make_pretraining(config: PretrainConfig, *, mesh: Any = None) -> Pretraining
         return PretrainState(state.key, state.step + 1, params, optimiser_state), metrics
 
     experiment = Experiment(init, step, lambda state: state.params)
-    return Pretraining(experiment, model, domains)
+    return Pretraining(experiment, model, domains, asdict(config.model))
 
 
 def _make_batches(config: PretrainConfig, model: DPT) -> Callable[[Array, Any], list[Example]]:

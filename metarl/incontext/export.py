@@ -34,6 +34,12 @@ class TrainedModel:
     model: DPT
     """Its functions."""
 
+    @property
+    def kind(self) -> str:
+        """`dpt`, `ad` or `rl2`: how it was trained, and what its arm in a table is called."""
+        learner = self.record.get("config", {}).get("learner", {}).get("type", "DPTConfig")
+        return str(learner).removesuffix("Config").lower()
+
     def agent(
         self, domain: Domain | str | None = None, *, greedy: bool = False, skips_seen: bool = False
     ) -> InContextAgent:
@@ -68,7 +74,7 @@ def save_model(
 
 
 def load_model(path: str | os.PathLike) -> TrainedModel:
-    """Returns the model in a directory; `path` is the directory or either of its two files. Nothing in them is executed.
+    """Returns the model in a directory, or beside either of its two files. Nothing in them is executed.
 
     Raises:
         ValueError: if a file is missing, damaged, of an unknown schema, or the two do not belong together.

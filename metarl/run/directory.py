@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,24 @@ class RunDirectory:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def check_output(out: Path, taken: tuple[str, ...]) -> None:
+    """Makes the directory of a file that is to be written after long work, and sees that it can be.
+
+    Raises:
+        UserError: if the path is a directory, ends as a file that is written beside it (`taken`), or cannot be written.
+    """
+    if out.is_dir():
+        raise UserError(f"--out {out} is a directory; name a file in it")
+    if out.suffix in taken:
+        raise UserError(f"--out {out} has the ending of a file that is written beside it; end it with .json")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out.parent).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"--out {out} cannot be written ({reason}); name a file where you may") from error
 
 
 def open_run(

@@ -209,7 +209,7 @@ class _Display:
 
     def update(self, step: int, row: dict[str, Any], rate: float | None) -> None:
         now = time.monotonic()
-        numbers = [f"fitness {row['fitness']:.4g}"] if "fitness" in row else []
+        numbers = [f"{name} {row[name]:.4g}" for name in ("fitness", "loss") if name in row]
         numbers += [] if rate is None else [f"{tqdm.format_sizeof(rate)} env-steps/s"]
         self.reference = self.reference or (now, step)  # after the first dispatch, which includes compilation
         if self.bar is not None:

@@ -87,16 +87,22 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in DIRECTORY.glob(f"*/{DESCRIPTION}"))
 
 
+def model_names() -> list[str]:
+    """Returns the names of all pretrained models, sorted."""
+    return sorted(path.parent.name for path in DIRECTORY.glob("*/model.json"))
+
+
 def directory_of(name: str) -> Path:
-    """Returns the directory of the rule of this name.
+    """Returns the directory of the rule or model of this name.
 
     Raises:
         ValueError: if there is none.
     """
-    if name not in names():
-        close = difflib.get_close_matches(name, names(), n=2, cutoff=0.4)
-        advice = f"did you mean {' or '.join(close)}" if close else f"there are {', '.join(names())}"
-        raise ValueError(f"the zoo has no rule called {name!r}; {advice}")
+    known = [*names(), *model_names()]
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
+        advice = f"did you mean {' or '.join(close)}" if close else f"there are {', '.join(known)}"
+        raise ValueError(f"the zoo has nothing called {name!r}; {advice}")
     return DIRECTORY / name
 
 

@@ -20,7 +20,7 @@ ARMS = [
     (0.2867, 0.2044),
     (0.9342, -1.0938),
 ]
-NUM_DRAWS = 100_000
+NUM_DRAWS = 40_000
 
 
 def believed(domain, actions, rewards):
@@ -38,7 +38,8 @@ def probabilities(domain, belief):
 def draws(domain, belief):
     """Returns means [n, A] of tasks drawn from a belief."""
     keys = jax.random.split(jax.random.key(5), NUM_DRAWS)
-    return np.asarray(jax.jit(jax.vmap(domain.belief.draw, (0, None)))(keys, belief).means)
+    draw = jax.jit(lambda belief: jax.lax.map(lambda key: domain.belief.draw(key, belief).means, keys, batch_size=2000))
+    return np.asarray(draw(belief))
 
 
 def winners(means):

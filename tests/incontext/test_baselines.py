@@ -233,7 +233,9 @@ def test_a_transition_that_does_not_count_changes_no_memory():
             same = agent.observe(memory, transition, jnp.bool_(False))
             jax.tree.map(np.testing.assert_array_equal, same, memory)
             changed = agent.observe(memory, transition, jnp.bool_(True))
-            differs = any((a != b).any() for a, b in zip(jax.tree.leaves(memory), jax.tree.leaves(changed), strict=True))
+            differs = any(
+                (a != b).any() for a, b in zip(jax.tree.leaves(memory), jax.tree.leaves(changed), strict=True)
+            )
             assert differs == (name != "uniform")
 
 

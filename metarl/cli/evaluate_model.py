@@ -1,0 +1,113 @@
+"""`metarl evaluate MODEL`: a pretrained model against its rivals in held-out tasks."""
+
+import io
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from metarl.cli.machine import prepare_jax
+from metarl.cli.models import find_model
+from metarl.cli.parse import parse
+from metarl.cli.tables import print_acting_tables
+from metarl.experiments.pretrain_config import ActingConfig
+from metarl.run.directory import check_output, write_atomic
+
+
+@dataclass(frozen=True)
+class EvaluateModelArguments:
+    """Let a pretrained model and its rivals act in held-out tasks, and write every number."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """Pretraining run, directory of an exported model (model.npz and model.json), or the name of a model in the zoo."""
+    env: str | None = None
+    """Domain to act in, as name or name@option=value. It may have fewer actions, other noise or another horizon than
+    the model was trained with. None: the (first) one that it was trained in."""
+    mode: tuple[Literal["online", "offline"], ...] = ("online", "offline")
+    """online: acting and learning from it; offline: one decision, or one episode, after a given data set."""
+    tasks: int = 4096
+    """Held-out tasks, the same for all."""
+    horizon: int | None = None
+    """Steps of an episode; of a bandit, pulls. None: the domain's own."""
+    episodes: int = 40
+    """Episodes in a row; bandits have one."""
+    protocol: tuple[Literal["official", "frozen", "stepwise"], ...] = ("official", "frozen", "stepwise")
+    """When the context grows, online. official: it is the previous episode; frozen: all episodes before this one;
+    stepwise: everything until now. Bandits are always stepwise."""
+    repeats: bool = False
+    """Whether contexts keep transitions that a deterministic world has shown before."""
+    rival: tuple[Path, ...] = ()
+    """Other models to examine beside it, each a run, an exported model or a name in the zoo."""
+    baseline: tuple[str, ...] | None = None
+    """Classical algorithms and exact references. None: all that fit the domain."""
+    batch_size: int = 256
+    """Tasks acted in at once; memory is linear in it."""
+    seed: int = 0
+    """Root of all randomness."""
+    out: Path | None = None
+    """Evaluation file to write (JSON); curves (npz) get the same name. None: evaluations/<model>.json."""
+
+
+def evaluate_model(words: list[str]) -> None:
+    """Runs the command; see `EvaluateModelArguments`.
+
+    Raises:
+        ValueError: for anything the user can mend, in one sentence.
+    """
+    arguments = parse(EvaluateModelArguments, words, prog="metarl evaluate")
+    out = arguments.out or Path("evaluations") / f"{arguments.model.resolve().name}.json"
+    check_output(out, (".npz", ".html"))
+    if not 0 <= arguments.seed < 2**32:
+        raise ValueError(f"--seed is {arguments.seed}; it must lie in [0, 2^32)")
+    config = _config(arguments)
+    prepare_jax()
+    from envs.domains import make_domain
+    from metarl.experiments.evaluate import evaluation_file
+    from metarl.experiments.examine_model import contestant, examine_models
+    from metarl.run.provenance import describe_session
+
+    model = find_model(arguments.model)
+    rivals = [contestant(find_model(path), name=path.resolve().name) for path in arguments.rival]
+    findings = examine_models(
+        [contestant(model), *rivals],
+        make_domain(arguments.env or model.env[0]),
+        config,
+        seed=arguments.seed,
+        baselines=arguments.baseline,
+        report=lambda message: print(message, file=sys.stderr),
+    )
+    git = describe_session()["git"]
+    command = shlex.join(["metarl", "evaluate", *words])
+    write_curves(out.with_suffix(".npz"), findings.curves)
+    content = evaluation_file(findings.rows, command=command, commit=git and git["commit"])
+    write_atomic(out, json.dumps(content, allow_nan=False) + "\n")
+    print_acting_tables(findings.rows)
+    print(f"\nnumbers: {out}\ncurves:  {out.with_suffix('.npz')}")
+
+
+def _config(arguments: EvaluateModelArguments) -> ActingConfig:
+    return ActingConfig(
+        modes=arguments.mode,
+        num_tasks=arguments.tasks,
+        horizon=arguments.horizon,
+        num_episodes=arguments.episodes,
+        protocols=arguments.protocol,
+        skips_seen=not arguments.repeats,
+        batch_size=arguments.batch_size,
+    )
+
+
+def write_curves(path: Path, curves: Mapping[str, Any]) -> None:
+    """Writes `{mode/protocol/arm: Curve}` as arrays `mode/protocol/arm/mean` and `.../error`."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    arrays = {f"{name}/{part}": getattr(curve, part) for name, curve in curves.items() for part in curve._fields}
+    np.savez_compressed(buffer, **{name: np.asarray(array, np.float32) for name, array in arrays.items()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, buffer.getvalue())

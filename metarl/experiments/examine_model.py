@@ -1,0 +1,95 @@
+"""Who is examined beside a model: itself sampled and greedy, classical algorithms, exact references, other models."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from envs.domain import Domain
+from envs.domains import make_domain
+from metarl.experiments.acting import Agents, Findings, act
+from metarl.experiments.pretrain_config import ActingConfig, PretrainConfig
+from metarl.incontext.agent import InContextAgent
+from metarl.incontext.baselines import baselines_for
+from metarl.incontext.export import TrainedModel, load_model
+
+
+class Contestant(NamedTuple):
+    """A trained model under the name that its arms get."""
+
+    name: str
+    """`dpt`, `ad`, `rl2` or what a user calls it; the greedy arm is `<name>-greedy`."""
+    agent: Callable[..., InContextAgent]
+    """`agent(weights, domain, greedy=..., skips_seen=...)`."""
+    weights: Any
+    """Its parameters."""
+
+
+def examine_models(
+    contestants: Sequence[Contestant],
+    domain: Domain,
+    config: ActingConfig,
+    *,
+    seed: int,
+    baselines: Sequence[str] | None = None,
+    report: Callable[[str], None] = lambda message: None,
+) -> Findings:
+    """Returns how models and their rivals do in the same held-out tasks.
+
+    Args:
+        contestants: models, by the names of their arms; no two alike.
+        domain: where they act; it must fit all of them.
+        config: modes, protocols, numbers of tasks and episodes.
+        seed: of tasks and actions.
+        baselines: names of classical algorithms and exact references, see `baselines_for`; None: all that fit.
+        report: told who acts next.
+
+    Raises:
+        ValueError: if two contestants share a name, a baseline is unknown here, or a model does not fit the domain.
+    """
+    names = [contestant.name for contestant in contestants]
+    if len(set(names)) != len(names):
+        raise ValueError(f"two models are called alike in {', '.join(names)}; give them different names")
+    weights = tuple(contestant.weights for contestant in contestants)
+    own: dict[str, Callable[[Any], InContextAgent]] = {}
+    skips_seen = config.skips_seen and domain.pair_index is not None
+    for index, contestant in enumerate(contestants):
+        for suffix, greedy in (("", False), ("-greedy", True)):
+
+            def make(weights: Any, index: int = index, contestant: Contestant = contestant, greedy: bool = greedy):
+                return contestant.agent(weights[index], domain, greedy=greedy, skips_seen=skips_seen)
+
+            own[contestant.name + suffix] = make
+    online, offline = (_rivals(domain, mode, baselines) for mode in ("online", "offline"))
+    known = {*online, *offline}
+    if unknown := [name for name in baselines or () if name not in known]:
+        raise ValueError(f"there is no baseline {unknown[0]!r} in {domain.name}; choose of {', '.join(sorted(known))}")
+    return act(
+        {**own, **online}, domain, config, seed=seed, weights=weights, offline_agents={**own, **offline}, report=report
+    )
+
+
+def contestant(model: TrainedModel, name: str | None = None) -> Contestant:
+    """Returns a trained model as one who is examined, under this name or that of its kind."""
+    return Contestant(name or model.kind, model.model.agent, model.params)
+
+
+def examine_run(
+    exported: Path, config: PretrainConfig, *, report: Callable[[str], None] = lambda message: None
+) -> Findings:
+    """Returns how the exported model of a run does in each of its domains, as the run is configured."""
+    model, rows, curves = load_model(exported), [], {}
+    for spec in config.env:
+        findings = examine_models(
+            [contestant(model)], make_domain(spec), config.acting, seed=config.seed, report=report
+        )
+        rows += findings.rows
+        prefix = f"{spec}/" if len(config.env) > 1 else ""
+        curves |= {prefix + name: curve for name, curve in findings.curves.items()}
+    return Findings(rows, curves)
+
+
+def _rivals(domain: Domain, mode: Any, wanted: Sequence[str] | None) -> Agents:
+    found = baselines_for(domain, mode)
+    return {
+        name: (lambda weights, agent=agent: agent) for name, agent in found.items() if wanted is None or name in wanted
+    }
