@@ -41,6 +41,7 @@ settings.load_profile("metarl")
 PROMOTING = {
     "brax.": "float32 * bool in its maths; broadcasts vectors against scalars",
     "evosax.": "population [P, D] + mean [D]; float32 * bool in CMA-ES weights",
+    "flax.linen.normalization": "means of bfloat16 are taken in float32",
     "gymnax.environments.bsuite.": "float32 observations set from int32; float * bool rewards",
     "gymnax.environments.classic_control.": "float * int32 forces",
     "gymnax.environments.minatar.": "float * bool and int32 * bool on the board",

@@ -27,19 +27,30 @@ CPU_MODEL = ModelConfig(width=32, num_layers=4, num_heads=4, activation="relu")
 PAPER_MODEL = ModelConfig(width=64, num_layers=4, num_heads=4, activation="gelu", precision="bfloat16")
 PAPER_TRAINING = TrainingConfig(batch_size=1024, learning_rate=2e-3)
 
-DPT_BANDIT_CPU = PretrainConfig(updates=3000, env=("bandit@horizon=100",), model=CPU_MODEL)
+CPU_TRAINING = TrainingConfig(batch_size=64, learning_rate=3e-3)
+# An update takes a quarter of a second on a core: tasks of full size, small networks, and updates for 20 minutes.
+DPT_BANDIT_CPU = PretrainConfig(
+    updates=5000,
+    updates_per_step=50,
+    env=("bandit",),
+    learner=DPTConfig(on_policy=0.25),
+    model=CPU_MODEL,
+    training=CPU_TRAINING,
+)
+DPT_LINEAR_CPU = replace(DPT_BANDIT_CPU, env=("linear-bandit",), learner=DPTConfig(on_policy=0.5))
+DPT_DARKROOM_CPU = PretrainConfig(
+    updates=2500,
+    updates_per_step=50,
+    env=("darkroom",),
+    context_length=200,
+    learner=DPTConfig(num_queries=32, on_policy=0.5, on_policy_tasks=32, on_policy_episodes=10),
+    model=replace(CPU_MODEL, width=64, num_layers=3),
+    training=replace(CPU_TRAINING, learning_rate=2e-3),
+)
 DPT_BANDIT = PretrainConfig(
     updates=6000, env=("bandit",), model=PAPER_MODEL, training=PAPER_TRAINING, learner=DPTConfig(num_queries=32)
 )
-DPT_LINEAR_CPU = PretrainConfig(updates=3000, env=("linear-bandit@horizon=50",), model=CPU_MODEL)
 DPT_LINEAR = replace(DPT_BANDIT, env=("linear-bandit",))
-DPT_DARKROOM_CPU = PretrainConfig(
-    updates=3000,
-    env=("darkroom@size=5,horizon=25",),
-    model=CPU_MODEL,
-    training=TrainingConfig(batch_size=128),
-    acting=ActingConfig(num_tasks=2000),
-)
 DPT_DARKROOM = PretrainConfig(
     updates=10_000,
     env=("darkroom",),
@@ -90,9 +101,13 @@ SMOKE = PretrainConfig(
 )
 
 PRETRAIN_PRESETS: dict[str, PretrainPreset] = {
-    "dpt-bandit-cpu": PretrainPreset(DPT_BANDIT_CPU, "five Gaussian arms, 100 pulls; minutes on two CPU cores"),
-    "dpt-linear-cpu": PretrainPreset(DPT_LINEAR_CPU, "ten arms in a plane, 50 pulls; minutes on two CPU cores"),
-    "dpt-darkroom-cpu": PretrainPreset(DPT_DARKROOM_CPU, "a 5 x 5 Dark Room; minutes on two CPU cores"),
+    "dpt-bandit-cpu": PretrainPreset(
+        DPT_BANDIT_CPU, "five Gaussian arms, 500 pulls; a real result in 20 minutes on CPU"
+    ),
+    "dpt-linear-cpu": PretrainPreset(
+        DPT_LINEAR_CPU, "ten arms in a plane, 200 pulls; a real result in 20 minutes on CPU"
+    ),
+    "dpt-darkroom-cpu": PretrainPreset(DPT_DARKROOM_CPU, "a 10 x 10 Dark Room; a real result in 20 minutes on CPU"),
     "dpt-bandit": PretrainPreset(DPT_BANDIT, "five Gaussian arms, 500 pulls, as in Lee et al. 2023; an accelerator"),
     "dpt-linear": PretrainPreset(DPT_LINEAR, "ten arms in a plane, 200 pulls, as in Lee et al. 2023; an accelerator"),
     "dpt-darkroom": PretrainPreset(DPT_DARKROOM, "the 10 x 10 Dark Room of Lee et al. 2023; an accelerator"),

@@ -179,7 +179,7 @@ def test_thompson_sampling_of_five_arms_follows_a_plain_loop(name):
 
 def test_thompson_sampling_on_given_data_pulls_the_probable_winner():
     agent = gaussian_thompson(make_domain("bandit@num_arms=2"), explores=False)
-    # One pull each, 0.5 apart: sampling pulls the better arm with probability 0.79, and half of 100 samples are 7 s.e. away.
+    # The better of two arms wins a posterior sample with probability 0.79; half of 100 samples are 7 s.e. away.
     found = frequencies(agent, remember(agent, [0, 1], [0.75, 0.25]), jnp.ones((1,)), 2)
     assert found[0] == 1.0
 

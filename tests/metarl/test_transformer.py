@@ -1,0 +1,245 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl.networks.transformer import Block, ContextTransformer, reserve, rotate
+
+WIDTH, LENGTH = 8, 12
+ATTENTIONS = [("causal", "none"), ("causal", "rope"), ("independent", "none"), ("independent", "rope")]
+TOLERANCE = 1e-5
+"""float32 sums of a dozen terms in another order."""
+
+
+def build(attention="causal", positions="none", **options):
+    module = ContextTransformer(WIDTH, 2, 2, attention, positions, **options)
+    tokens = jax.random.normal(jax.random.key(1), (LENGTH, WIDTH))
+    queries = jax.random.normal(jax.random.key(2), (3, WIDTH))
+    return module, module.init(jax.random.key(0), tokens, queries), tokens, queries
+
+
+def call(module, params, method, *inputs):
+    return module.apply(params, *inputs, method=getattr(module, method))
+
+
+def answers(module, params, cache, queries):
+    """What three queries read from all that a cache holds."""
+    visible = jnp.broadcast_to(cache.is_filled[None], (3, cache.num_slots))
+    return call(module, params, "read", queries, cache, jnp.broadcast_to(cache.length, (3,)), visible)
+
+
+def extended(module, params, tokens, is_valid=None, capacity=LENGTH, pieces=None):
+    """A cache that tokens were put into in pieces, one by one unless told otherwise."""
+    cache = call(module, params, "init_cache", capacity)
+    is_valid = jnp.ones(len(tokens), bool) if is_valid is None else is_valid
+    extend = jax.jit(lambda cache, tokens, is_valid: call(module, params, "extend", cache, tokens, is_valid))
+    start = 0
+    for size in pieces or [1] * len(tokens):
+        cache = extend(cache, tokens[start : start + size], is_valid[start : start + size])
+        start += size
+    return cache
+
+
+@pytest.mark.parametrize(("attention", "positions"), ATTENTIONS)
+@pytest.mark.parametrize("pieces", [None, [5, 4, 3], [12]])
+def test_a_cache_answers_as_the_whole_context_does(attention, positions, pieces):
+    module, params, tokens, queries = build(attention, positions)
+    whole, _ = call(module, params, "encode", tokens, jnp.ones(LENGTH, bool))
+    cache = extended(module, params, tokens, pieces=pieces)
+    np.testing.assert_allclose(
+        answers(module, params, cache, queries), answers(module, params, whole, queries), atol=TOLERANCE
+    )
+    np.testing.assert_allclose(cache.last, whole.last, atol=TOLERANCE)
+    assert int(cache.length) == int(whole.length) == LENGTH
+
+
+@pytest.mark.parametrize(("attention", "positions"), ATTENTIONS)
+def test_tasks_at_different_lengths_do_not_disturb_each_other(attention, positions):
+    """Batched caches with unequal lengths, of which one starts again: each as if it were alone."""
+    module, params, tokens, queries = build(attention, positions)
+    lengths = jnp.array([0, 3, 7, 12])
+    is_valid = jnp.arange(LENGTH)[None] < lengths[:, None]
+    step = jax.jit(
+        jax.vmap(
+            lambda cache, token, valid: call(module, params, "extend", cache, token[None], valid[None]), (0, None, 0)
+        )
+    )
+    fresh = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), call(module, params, "init_cache", LENGTH))
+    cache = fresh
+    for t in range(LENGTH):
+        cache = step(cache, tokens[t], is_valid[:, t])
+    # The third task is reset while the others go on.
+    cache = jax.tree.map(lambda new, old: old.at[2].set(new[2]), fresh, cache)
+    cache = step(cache, tokens[0], jnp.array([True, False, True, False]))
+    for i, length in enumerate([1, 3, 1, 12]):
+        alone = extended(module, params, tokens[:length])
+        mine = jax.tree.map(lambda leaf, i=i: leaf[i], cache)
+        assert int(mine.length) == length
+        np.testing.assert_allclose(
+            answers(module, params, mine, queries), answers(module, params, alone, queries), atol=TOLERANCE
+        )
+
+
+def test_a_window_holds_the_latest_transitions():
+    """With independent tokens nothing of what was overwritten survives, not even in other tokens."""
+    module, params, tokens, queries = build("independent")
+    window = extended(module, params, tokens, capacity=5)
+    latest = extended(module, params, tokens[-5:], capacity=5)
+    # What is left differs in the count of what was ever seen, which only positions and queries know.
+    visible = jnp.broadcast_to(window.is_filled[None], (3, window.num_slots))
+    prefix = jnp.zeros((3,), jnp.int32)
+    np.testing.assert_allclose(
+        call(module, params, "read", queries, window, prefix, visible),
+        call(module, params, "read", queries, latest, prefix, visible),
+        atol=TOLERANCE,
+    )
+    assert bool(window.is_filled.all()) and int(window.length) == LENGTH
+
+
+def test_a_wrapped_window_of_causal_tokens_answers_as_attention_to_the_latest_with_their_old_keys():
+    module, params, tokens, queries = build("causal")
+    whole, _ = call(module, params, "encode", tokens[:5], jnp.ones(5, bool))
+    full = extended(module, params, tokens[:5], capacity=5)
+    np.testing.assert_allclose(
+        answers(module, params, full, queries), answers(module, params, whole, queries), atol=TOLERANCE
+    )
+    wrapped = extended(module, params, tokens[:7], capacity=5)
+    for layer in range(2):
+        np.testing.assert_array_equal(wrapped.keys[layer][3:], full.keys[layer][3:])  # transitions 2, 3 and 4 stay
+        assert not np.allclose(wrapped.keys[layer][1:3], full.keys[layer][1:3])  # 5 and 6 took the places of 0 and 1
+
+
+@pytest.mark.parametrize(("attention", "positions"), ATTENTIONS)
+def test_unused_slots_may_hold_anything_finite(attention, positions):
+    module, params, tokens, queries = build(attention, positions)
+    cache = extended(module, params, tokens[:4])
+    is_empty = ~cache.is_filled[:, None, None]
+    junk = cache._replace(
+        keys=tuple(jnp.where(is_empty, 1e3, layer) for layer in cache.keys),
+        values=tuple(jnp.where(is_empty, 1e3, layer) for layer in cache.values),
+    )
+    np.testing.assert_array_equal(answers(module, params, junk, queries), answers(module, params, cache, queries))
+
+
+@pytest.mark.parametrize("attention", ["causal", "independent", "set"])
+def test_padding_is_inert(attention):
+    module, params, tokens, queries = build(attention)
+    is_valid = jnp.arange(LENGTH) < 7
+    one, _ = call(module, params, "encode", tokens, is_valid)
+    other, _ = call(module, params, "encode", tokens.at[7:].set(1e2), is_valid)
+    np.testing.assert_array_equal(answers(module, params, one, queries), answers(module, params, other, queries))
+
+
+@pytest.mark.parametrize("attention", ["causal", "independent"])
+def test_a_prefix_does_not_know_what_follows(attention):
+    module, params, tokens, _ = build(attention)
+    valid = jnp.ones(LENGTH, bool)
+    one, outputs = call(module, params, "encode", tokens, valid)
+    other, changed = call(module, params, "encode", tokens.at[6:].add(3.0), valid)
+    for layer in range(2):
+        np.testing.assert_array_equal(one.keys[layer][:7], other.keys[layer][:7])
+    np.testing.assert_array_equal(outputs[:7], changed[:7])
+    assert not np.allclose(one.keys[1][7:], other.keys[1][7:])
+
+
+def test_queries_do_not_see_each_other():
+    module, params, tokens, queries = build()
+    cache, _ = call(module, params, "encode", tokens, jnp.ones(LENGTH, bool))
+    found = answers(module, params, cache, queries)
+    changed = answers(module, params, cache, queries.at[0].add(5.0))
+    np.testing.assert_array_equal(found[1:], changed[1:])
+    assert not np.allclose(found[0], changed[0])
+
+
+@pytest.mark.parametrize("attention", ["set", "independent"])
+def test_the_order_of_a_set_does_not_matter(attention):
+    module, params, tokens, queries = build(attention)
+    order = jax.random.permutation(jax.random.key(3), LENGTH)
+    valid = jnp.ones(LENGTH, bool)
+    one, _ = call(module, params, "encode", tokens, valid)
+    other, _ = call(module, params, "encode", tokens[order], valid)
+    np.testing.assert_allclose(
+        answers(module, params, one, queries), answers(module, params, other, queries), atol=TOLERANCE
+    )
+
+
+@pytest.mark.parametrize(("attention", "positions"), [("causal", "none"), ("independent", "rope")])
+def test_the_order_of_others_matters(attention, positions):
+    module, params, tokens, queries = build(attention, positions)
+    valid = jnp.ones(LENGTH, bool)
+    one, _ = call(module, params, "encode", tokens, valid)
+    other, _ = call(module, params, "encode", tokens[::-1], valid)
+    found, reversed_ = (answers(module, params, cache, queries) for cache in (one, other))
+    assert np.abs(found - reversed_).max() > 1e-3
+
+
+def test_a_set_cannot_be_extended():
+    module, params, tokens, _ = build("set")
+    cache, _ = call(module, params, "encode", tokens, jnp.ones(LENGTH, bool))
+    with pytest.raises(ValueError, match="cannot be extended"):
+        call(module, params, "extend", cache, tokens[:1], jnp.ones(1, bool))
+
+
+def test_more_room_changes_nothing_but_the_room():
+    module, params, tokens, queries = build()
+    small = extended(module, params, tokens[:4], capacity=4)
+    large = reserve(small, 9)
+    assert (small.num_slots, large.num_slots) == (5, 10)
+    np.testing.assert_allclose(
+        answers(module, params, small, queries), answers(module, params, large, queries), atol=TOLERANCE
+    )
+    assert reserve(large, 3) is large
+
+
+def test_rotated_products_depend_on_differences_of_positions():
+    x, y = jax.random.normal(jax.random.key(0), (2, 1, 1, 8))
+    products = [float(jnp.sum(rotate(x, jnp.array([i])) * rotate(y, jnp.array([i + 5])))) for i in (0, 3, 400)]
+    np.testing.assert_allclose(products, products[0], rtol=1e-3)  # angles of hundreds of radians lose three digits
+    assert abs(float(jnp.sum(rotate(x, jnp.array([0])) * rotate(y, jnp.array([9])))) - products[0]) > 1e-2
+
+
+def test_attention_is_the_softmax_of_scaled_products():
+    block = Block(WIDTH, 2, 4, "gelu", False, False, jnp.float32)
+    x = jax.random.normal(jax.random.key(1), (3, WIDTH))
+    keys, values = jax.random.normal(jax.random.key(2), (2, 5, 2, 4))
+    mask = jnp.array([[1, 1, 1, 1, 1], [1, 0, 1, 0, 0], [1, 0, 0, 0, 0]], bool)
+    params = block.init(jax.random.key(0), x, jnp.arange(3), keys, values, mask)
+    found = block.apply(params, x, jnp.arange(3), keys, values, mask)
+    p = jax.tree.map(np.asarray, params["params"])
+
+    def norm(x, name):
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * p[name]["scale"]
+
+    queries = (norm(np.asarray(x), "norm_attention") @ p["to_queries"]["kernel"]).reshape(3, 2, 4)
+    logits = np.einsum("mnd,snd->nms", queries, keys) / 2.0
+    weights = np.where(mask[None], np.exp(logits), 0.0)
+    seen = np.einsum("nms,snd->mnd", weights / weights.sum(-1, keepdims=True), values).reshape(3, WIDTH)
+    x = np.asarray(x) + seen @ p["merge"]["kernel"]
+    hidden = norm(x, "norm_mlp") @ p["expand"]["kernel"]
+    expected = x + np.asarray(jax.nn.gelu(hidden)) @ p["contract"]["kernel"]
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+def test_bfloat16_follows_float32():
+    module, params, tokens, queries = build("independent")
+    low = module.clone(dtype=jnp.bfloat16)
+    with jax.numpy_dtype_promotion("standard"):  # jax's own attention mixes bfloat16 and float32
+        caches = [call(one, params, "encode", tokens, jnp.ones(LENGTH, bool))[0] for one in (module, low)]
+        exact, rounded = (
+            answers(one, params, cache, queries).astype(jnp.float32)
+            for one, cache in zip((module, low), caches, strict=True)
+        )
+    assert caches[1].keys[0].dtype == jnp.bfloat16
+    np.testing.assert_allclose(rounded, exact, atol=0.1)  # two layers of sums with 8 bits each; outputs are of order 1
+
+
+def test_normalised_queries_are_blind_to_the_scale_of_keys():
+    module, params, tokens, queries = build("independent", normalises_queries=True)
+    cache, _ = call(module, params, "encode", tokens, jnp.ones(LENGTH, bool))
+    scaled = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: 7.0 * leaf if "to_keys" in jax.tree_util.keystr(path) else leaf, params
+    )
+    other, _ = call(module, scaled, "encode", tokens, jnp.ones(LENGTH, bool))
+    np.testing.assert_allclose(
+        answers(module, params, cache, queries), answers(module, params, other, queries), atol=TOLERANCE
+    )
