@@ -14,19 +14,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from analysis.looks import ACTING_ARMS, RULE_ARMS
+
 INK, MUTED, RULE = "#1f2328", "#5b6470", "#d4d8dd"
-ARM_COLOURS = {"discovered": "#0b5cad", "a2c": "#d9730d", "ppo": "#0f8a5f", "dpo": "#7a1f5c", "initial": "#8a8f98"}
-"""Fixed everywhere. Any two stay apart in all common colour-vision deficiencies, the closer ones by lightness too."""
-ARM_MARKERS = {"discovered": "o", "a2c": "s", "ppo": "v", "dpo": "P", "initial": "^"}
-"""A second channel, for print without colour."""
-ARM_LABELS = {"discovered": "discovered rule", "a2c": "A2C", "ppo": "PPO", "dpo": "DPO", "initial": "initial rule"}
-ARM_DASHES = {
-    "discovered": "-",
-    "a2c": (0, (5, 1.5)),
-    "ppo": (0, (6, 1.5, 1.5, 1.5)),
-    "dpo": (0, (3.5, 1, 1, 1, 1, 1)),
-    "initial": (0, (1.5, 1.5)),
-}
+LOOKS = RULE_ARMS | ACTING_ARMS
+ARM_COLOURS = {arm: look.colour for arm, look in LOOKS.items()}
+ARM_MARKERS = {arm: look.marker for arm, look in LOOKS.items()}
+ARM_LABELS = {arm: look.label for arm, look in LOOKS.items()}
+ARM_DASHES = {arm: look.dashes for arm, look in LOOKS.items()}
+TOP_ARMS = ("discovered", "dpt", "dpt-greedy", "ad", "ad-greedy", "rl2", "rl2-greedy")
+"""Drawn above all others."""
 OTHER_COLOURS = ("#4c3fb1", "#a8324a", "#6b5b00", "#00728a")
 QUANTITIES = {
     "return": "return",
@@ -129,11 +126,17 @@ def arm_order(arms: Sequence[str]) -> list[str]:
     return sorted(dict.fromkeys(arms), key=lambda arm: known.get(arm, 2))
 
 
+def acting_order(arms: Iterable[str]) -> list[str]:
+    """Returns each arm once: those that act in context as `ACTING_ARMS` has them, then others as they appear."""
+    places = {arm: place for place, arm in enumerate(ACTING_ARMS)}
+    return sorted(dict.fromkeys(arms), key=lambda arm: places.get(arm, len(places)))
+
+
 def arm_style(arm: str, arms: Sequence[str] = ()) -> dict[str, object]:
     """Returns colour, dashes and z-order of an arm; others than the known get a colour by their place in `arms`."""
     unknown = [name for name in arm_order(arms) if name not in ARM_COLOURS]
     colour = ARM_COLOURS.get(arm) or OTHER_COLOURS[(unknown.index(arm) if arm in unknown else 0) % len(OTHER_COLOURS)]
-    return {"color": colour, "linestyle": ARM_DASHES.get(arm, "-."), "zorder": 4 if arm == "discovered" else 3}
+    return {"color": colour, "linestyle": ARM_DASHES.get(arm, "-."), "zorder": 4 if arm in TOP_ARMS else 3}
 
 
 def arm_label(arm: str, *, definite: bool = False) -> str:

@@ -16,6 +16,7 @@ DOMAINS = {
     "tabular-mdp": ("envs.tabular_mdp", "tabular_mdp"),
     "key-to-door": ("envs.key_to_door", "key_to_door"),
     "velocity": ("envs.velocity", "velocity"),
+    "visual-room": ("envs.visual_room", "visual_room"),
 }
 """Module and factory of every domain by name; imported when asked for."""
 

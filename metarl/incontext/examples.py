@@ -45,7 +45,7 @@ def draw_prefixes(key: Array, kind: str, count: int, length: int) -> Int[Array, 
         return jnp.arange(length + 1)
     key_offset, key_law = jax.random.split(key)
     # Stratified: every question has its own stretch of the quantiles.
-    quantile = (jnp.arange(count) + jax.random.uniform(key_offset, (count,))) / count
+    quantile = (jnp.arange(count, dtype=jnp.float32) + jax.random.uniform(key_offset, (count,))) / count
     uniform = jnp.floor(quantile * (length + 1))
     logarithmic = jnp.floor(jnp.exp(quantile * jnp.log(length + 2.0)) - 1.0)
     is_uniform = jax.random.uniform(key_law, (count,)) < (1.0 if kind == "uniform" else 0.5)

@@ -12,6 +12,7 @@ from analysis.figure import (
     ARM_MARKERS,
     OTHER_COLOURS,
     Picture,
+    acting_order,
     arm_label,
     arm_order,
     arm_style,
@@ -27,6 +28,7 @@ from analysis.figure import (
     thin,
     thinning_note,
 )
+from analysis.looks import ACTING_ARMS, RULE_ARMS
 
 
 @pytest.fixture
@@ -52,18 +54,37 @@ def test_known_arms_keep_their_colour_whatever_they_are_drawn_with():
         assert arm_style(arm)["color"] == arm_style(arm, ["x", arm, "y"])["color"] == colour
 
 
-def test_known_arms_differ_in_colour_marker_and_dashes():
+def test_known_rules_differ_in_colour_marker_and_dashes():
+    assert set(RULE_ARMS) == {"discovered", "a2c", "ppo", "dpo", "initial"}
     for channel in (ARM_COLOURS, ARM_MARKERS, {arm: str(dash) for arm, dash in ARM_DASHES.items()}):
-        assert set(channel) == {"discovered", "a2c", "ppo", "dpo", "initial"}
-        assert len(set(channel.values())) == len(channel)
+        assert len({channel[arm] for arm in RULE_ARMS}) == len(RULE_ARMS)
     assert not set(OTHER_COLOURS) & set(ARM_COLOURS.values()) and arm_label("dpo") == "DPO"
 
 
-def test_known_arms_stay_apart_without_red_or_green_receptors():
+def test_those_who_act_in_context_differ_in_colour_and_dashes_together():
+    assert len({(look.colour, str(look.dashes)) for look in ACTING_ARMS.values()}) == len(ACTING_ARMS)
+    assert len({look.label for look in ACTING_ARMS.values()}) == len(ACTING_ARMS)
+    assert not set(ACTING_ARMS) & set(RULE_ARMS)
+
+
+def test_models_come_first_and_are_drawn_on_top():
+    assert acting_order(["uniform", "mine", "posterior", "dpt-greedy", "dpt", "dpt"]) == [
+        "dpt",
+        "dpt-greedy",
+        "posterior",
+        "uniform",
+        "mine",
+    ]
+    assert arm_style("dpt")["zorder"] == arm_style("discovered")["zorder"] > arm_style("posterior")["zorder"]
+
+
+@pytest.mark.parametrize("looks", [RULE_ARMS, ACTING_ARMS], ids=["rules", "acting"])
+def test_colours_of_known_arms_stay_apart_without_red_or_green_receptors(looks):
     # Machado et al. 2009, full protanopia and deuteranopia, on linear RGB; distance in CIELAB, where 2.3 can be seen.
     without_red = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
     without_green = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
-    colours = np.array([matplotlib.colors.to_rgb(colour) for colour in ARM_COLOURS.values()])
+    distinct = dict.fromkeys(look.colour for look in looks.values())
+    colours = np.array([matplotlib.colors.to_rgb(colour) for colour in distinct])
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array([[0.4338, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]])
     for seen in (np.eye(3), np.array(without_red), np.array(without_green)):

@@ -50,6 +50,7 @@ WORLDS = {  # name: () -> (environment, three worlds it can be)
     "darkroom terminating": lambda: sampled_tasks("darkroom@size=3,start=centre,terminates=true"),
     "tabular mdp": lambda: sampled_tasks("tabular-mdp@num_states=4,rewards=uniform,noise=0.001,start=random"),
     "key to door": lambda: sampled_tasks("key-to-door@size=4,start=random"),
+    "visual room": lambda: sampled_tasks("visual-room"),
     # Brax's toy: real physics amplify the roundings in which compiled programs differ; tests/envs/test_brax_env.py.
     "brax fast": lambda: (BraxEnvironment("fast"), [BraxEnvironment("fast").default_params] * 3),
 }
