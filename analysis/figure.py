@@ -175,12 +175,18 @@ def thinning_note(horizons: Iterable[int]) -> str:
 
 
 def draw_band(
-    axis: Axes, x: np.ndarray, band: Sequence[np.ndarray], *, label: str | None = None, **line: object
+    axis: Axes,
+    x: np.ndarray,
+    band: Sequence[np.ndarray],
+    *,
+    label: str | None = None,
+    opacity: float = 0.16,
+    **line: object,
 ) -> None:
     """Draws thinned `(middle, low, high)` over x as a line in a translucent band of its colour; NaN leaves a gap."""
     x, middle, low, high = (thin(values) for values in (x, *band))
     axis.plot(x, middle, label=label, **line)
-    axis.fill_between(x, low, high, color=line["color"], alpha=0.16, linewidth=0, zorder=2)
+    axis.fill_between(x, low, high, color=line["color"], alpha=opacity, linewidth=0, zorder=2)
 
 
 def log_horizon_axis(axis: Axes, horizons: Sequence[int]) -> None:
@@ -195,10 +201,15 @@ def log_horizon_axis(axis: Axes, horizons: Sequence[int]) -> None:
     axis.minorticks_off()
 
 
-def shared_legend(figure: Figure, axes: np.ndarray) -> None:
-    """Puts one legend above all panels, with every label once."""
+def shared_legend(figure: Figure, axes: np.ndarray, *, num_columns: int = 8) -> None:
+    """Puts one legend above all panels, with every label once, in at most so many columns."""
     entries = {label: h for axis in axes.flat for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    options = {"loc": "outside upper left", "ncols": min(8, len(entries)), "handlelength": 1.8, "columnspacing": 1.4}
+    options = {
+        "loc": "outside upper left",
+        "ncols": min(num_columns, len(entries)),
+        "handlelength": 1.8,
+        "columnspacing": 1.4,
+    }
     figure.legend(list(entries.values()), list(entries), **options)
 
 

@@ -1,4 +1,4 @@
-"""What the examination of a pretraining run found, in one shape: outcomes at single points, and curves."""
+"""What a pretraining run holds: its examination, as outcomes at single points and as curves."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from analysis.load import read_rows
+from analysis.load import Run, load_run, read_rows
 from metarl.experiments.acting import Curve
 
 PIECES = {
@@ -91,7 +91,9 @@ def read_outcomes(directory: Path) -> dict[Setting, list[Outcome]]:
         try:
             setting, outcome = _outcome(row)
         except (KeyError, TypeError, StopIteration) as error:
-            raise ValueError(f"{path} has a row of no examination ({error!r}); delete the file and run again") from error
+            raise ValueError(
+                f"{path} has a row of no examination ({error!r}); delete the file and run again"
+            ) from error
         found.setdefault(setting, []).append(outcome)
     return found
 
@@ -127,3 +129,44 @@ def read_curves(path: Path, env: str) -> dict[Series, Curve]:
     if lonely := [series for series, part in parts.items() if len(part) < 2]:
         raise ValueError(f"{path} has a mean without an error, or the reverse, for {lonely[0]}; examine the run again")
     return {series: Curve(part["mean"], part["error"]) for series, part in parts.items()}
+
+
+class Examined(NamedTuple):
+    """A pretraining run and what its examination found."""
+
+    run: Run
+    """What every run holds."""
+    outcomes: dict[Setting, list[Outcome]]
+    """Results by where they were measured; empty if not examined."""
+    curves: dict[Series, Curve]
+    """Curves over pulls and episodes; empty if not examined."""
+    absent: tuple[str, ...]
+    """Paths among PIECES that do not exist."""
+
+    @property
+    def envs(self) -> list[str]:
+        """The domains, those of the configuration first."""
+        configured = self.run.config.get("env") or []
+        configured = [configured] if isinstance(configured, str) else [str(env) for env in configured]
+        return list(dict.fromkeys([*configured, *(setting.env for setting in self.outcomes)]))
+
+    @property
+    def updates_per_step(self) -> int:
+        """Updates of the parameters that one line of the metrics stands for."""
+        return int(self.run.config.get("updates_per_step") or 1)
+
+
+def load_examined(directory: Path) -> Examined:
+    """Returns what a pretraining run holds; pieces that are not there are empty and named in `absent`.
+
+    Raises:
+        ValueError: if the path is not a run directory, or a file in it is damaged.
+    """
+    run = load_run(directory)
+    env = (run.config.get("env") or [""])[0]
+    return Examined(
+        run,
+        read_outcomes(directory),
+        read_curves(directory / "export/curves.npz", str(env)),
+        tuple(piece for piece in PIECES if not (directory / piece).is_file()),
+    )

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from analysis.figure import (
     ARM_MARKERS,
+    TOP_ARMS,
     Picture,
     acting_order,
     arm_label,
@@ -29,7 +31,11 @@ PROTOCOL_WORDS = {
     "stepwise": "context: every step until now",
 }
 """When the context grows, as titles."""
+OFFLINE_WORDS = {"frozen": "context: the data set", "stepwise": "context: the data set, then every step"}
+"""The same where data were given."""
 BANDS = "Lines: means over held-out tasks, the same for all arms. Bands: 1.96 standard errors either way."
+LEGEND_COLUMNS = 5
+"""As many as fit beside each other with the longest names."""
 HEADROOM = 1.15
 """How far a linear panel reaches above the last line that it must show."""
 
@@ -62,10 +68,11 @@ def regret_curves(env: str, curves: Mapping[Series, Curve]) -> Picture:
         axes[0, 0].set(xscale="log", yscale="log", ylabel="cumulative regret", title="all arms")
         axes[0, 0].set_ylim(bottom=bottom)
         axes[0, 1].set(title="those with little regret", ylim=(0.0, HEADROOM * _highest_shown(found)))
+        axes[0, 1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
         for axis in axes.flat:
             axis.margins(x=0.0)
         plain_ticks(axes[0, 0])
-        shared_legend(figure, axes)
+        shared_legend(figure, axes, num_columns=LEGEND_COLUMNS)
     caption = (
         "What was lost against always pulling the best arm, summed over pulls and without noise; a horizontal line has "
         f"found it. Left: everyone, both axes logarithmic. Right: the same, linear, cut above the better half. {BANDS}"
@@ -83,7 +90,7 @@ def _online(env: str, curves: Mapping[Series, Curve], protocol: str) -> dict[str
 def _highest_shown(found: Mapping[str, Curve]) -> float:
     """Returns the largest regret of the better half of the arms, and of the best model if it is not among them."""
     final = {arm: float(np.nanmax(curve.mean)) for arm, curve in found.items()}
-    models = [final[arm] for arm in final if arm_style(arm)["zorder"] == 4]
+    models = [final[arm] for arm in final if arm in TOP_ARMS]
     return max(float(np.median(list(final.values()))), min(models, default=0.0), 1e-6)
 
 
@@ -95,8 +102,8 @@ def _draw(axis: Axes, arm: str, arms: Sequence[str], x: np.ndarray, curve: Curve
     """Draws an arm's mean in its 95 % band; returns the numbers drawn."""
     mean, error = np.asarray(curve.mean, np.float64), np.asarray(curve.error, np.float64)
     low, high = mean - INTERVAL * error, mean + INTERVAL * error
-    width = 1.9 if arm_style(arm)["zorder"] == 4 else 1.2
-    draw_band(axis, x, (mean, low, high), label=arm_label(arm), linewidth=width, **marker, **arm_style(arm, arms))
+    emphasis = {"linewidth": 1.9, "opacity": 0.2} if arm in TOP_ARMS else {"linewidth": 1.2, "opacity": 0.08}
+    draw_band(axis, x, (mean, low, high), label=arm_label(arm), **emphasis, **marker, **arm_style(arm, arms))
     return {f"{arm}/x": x, f"{arm}/mean": mean, f"{arm}/error": error}
 
 
@@ -106,8 +113,7 @@ def return_curves(env: str, curves: Mapping[Series, Curve]) -> Picture:
     Raises:
         ValueError: if there is no curve of acting online in the domain.
     """
-    protocols = [s.protocol for s in curves if (s.env, s.mode) == (env, "online")]
-    protocols = sorted(dict.fromkeys(protocols), key=lambda name: list(PROTOCOL_WORDS).index(name))
+    protocols = list(dict.fromkeys(s.protocol for s in curves if (s.env, s.mode) == (env, "online")))
     found = {protocol: _online(env, curves, protocol) for protocol in protocols or ("stepwise",)}
     numbers, num_columns = {}, min(len(found), 3)
     with style():
@@ -121,7 +127,7 @@ def return_curves(env: str, curves: Mapping[Series, Curve]) -> Picture:
             point_ticks(axis, [1, 2, 5, 10, 20, 40, 100], len(next(iter(arms.values())).mean))
             axis.margins(x=0.01)
         axes[0, 0].set_ylabel("return of the episode")
-        shared_legend(figure, axes)
+        shared_legend(figure, axes, num_columns=LEGEND_COLUMNS)
     caption = (
         "Rewards of an episode, for one episode after another in a task that is new in the first; weights are frozen, "
         f"so that only the context can improve anything. {BANDS}"
@@ -148,13 +154,11 @@ def offline_curves(env: str, outcomes: Mapping[Setting, Sequence[Outcome]]) -> P
         for axis, (setting, rows) in zip(axes.flat, found.items(), strict=False):
             drawn = _draw_sizes(axis, rows, is_log=is_bandit)
             numbers |= {f"{setting.protocol or 'all'}/{name}": values for name, values in drawn.items()}
-            title = PROTOCOL_WORDS["stepwise" if setting.protocol == "stepwise" else "frozen"]
-            axis.set(xlabel="transitions in the data set")
-            if not is_bandit:
-                axis.set_title("context: the data set" + (", then every step" if "step" in title else ""), fontsize=8.5)
+            axis.set_xlabel("transitions in the data set")
+            axis.set_title(OFFLINE_WORDS.get(setting.protocol, setting.protocol), fontsize=8.5)
         axes[0, 0].set_ylabel("suboptimality of the decision" if is_bandit else "return of an episode")
         hide_unused(axes, len(found))
-        shared_legend(figure, axes)
+        shared_legend(figure, axes, num_columns=LEGEND_COLUMNS)
     what = (
         "How much worse than the best arm the chosen one is on average, without noise, on a logarithmic axis"
         if is_bandit
@@ -174,12 +178,14 @@ def _draw_sizes(axis: Axes, rows: Sequence[Outcome], *, is_log: bool) -> dict[st
         x, mean, error = np.array([[row.point, row.mean, row.error] for row in mine], np.float64).T
         mean = np.where(mean > 0.0, mean, np.nan) if is_log else mean
         numbers |= _draw(axis, arm, arms, x, Curve(mean, error), marker=ARM_MARKERS.get(arm, "o"), markersize=3.8)
-    axis.set_xscale("symlog", linthresh=1.0, linscale=0.6)
-    point_ticks(axis, sizes, sizes[-1], log=False)
     if is_log:
+        axis.set_xscale("symlog", linthresh=1.0, linscale=0.6)
+        point_ticks(axis, sizes, sizes[-1], log=False)
         axis.set_yscale("log")
         axis.set_ylim(bottom=0.7 * smallest)
         plain_ticks(axis, x=False)
+    else:
+        axis.set_xticks(sizes)
     return numbers
 
 
@@ -198,6 +204,17 @@ def point_ticks(axis: Axes, points: Sequence[int], last: int, *, log: bool = Tru
 
 
 def plain_ticks(axis: Axes, *, x: bool = True) -> None:
-    """Labels powers of ten on logarithmic axes as plain numbers."""
+    """Labels logarithmic axes with plain numbers: powers of ten, and where these are few some multiples of them."""
+
+    def minor(each: Axis) -> FuncFormatter:
+        def words(value: float, _: int | None) -> str:
+            low, high = sorted(each.get_view_interval())
+            digit = round(value / 10.0 ** np.floor(np.log10(value) + 1e-9))
+            chosen = (2, 3, 4, 6) if high < 10.0 * low else (2, 5) if high < 100.0 * low else ()
+            return f"{value:g}" if digit in chosen else ""
+
+        return FuncFormatter(words)
+
     for each in (axis.xaxis, axis.yaxis) if x else (axis.yaxis,):
         each.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        each.set_minor_formatter(minor(each))

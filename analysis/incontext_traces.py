@@ -93,7 +93,9 @@ def trace_agent(domain: Domain, agent: InContextAgent, params: Any, *, num_episo
     action, probability, visited, paths = (np.stack(column) for column in zip(*columns, strict=True))
     goal = np.asarray(params.goal)
     came = np.flatnonzero((paths[:, 1:] == goal).all(axis=-1).any(axis=-1))
-    return Trace(goal, np.asarray(params.moves), action, probability, visited, paths, int(came[0]) if len(came) else None)
+    return Trace(
+        goal, np.asarray(params.moves), action, probability, visited, paths, int(came[0]) if len(came) else None
+    )
 
 
 def _make_play(domain: Domain, agent: InContextAgent) -> Callable:

@@ -19,6 +19,7 @@ from metarl.incontext.collect import Collect, make_collect
 from metarl.incontext.context import OrderedContext
 from metarl.incontext.dpt import DPT, Example
 from metarl.incontext.examples import Ask, expert_questions, fresh_examples, history_questions
+from metarl.incontext.histories import noisy_expert_history, q_learning_history, subsample
 from metarl.incontext.on_policy import make_self_contexts
 from populations.mesh import split
 
@@ -208,13 +209,10 @@ def _make_self_play(config: PretrainConfig, model: DPT) -> Callable[[Any, Array]
 
 def _history_collect(learner: ADConfig, domain: Domain, length: int) -> Collect:
     """Returns contexts that are episodes, evenly spaced, of a learning history."""
-    from metarl.incontext.histories import noisy_expert_history, q_learning_history, subsample
-
     make = noisy_expert_history if learner.source == "noisy-expert" else q_learning_history
     history = make(domain, num_episodes=learner.episodes)
 
     def collect(params: Any, key: Array) -> OrderedContext:
-        transitions, _ = subsample(history(params, key), length)
-        return OrderedContext(transitions, jnp.int32(length))
+        return OrderedContext(subsample(history(params, key), learner.kept_episodes), jnp.int32(length))
 
     return collect
