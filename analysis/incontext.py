@@ -72,10 +72,10 @@ def policy_pictures(examined: Examined) -> list[Picture]:
     if not rooms or {"export/model.json", "export/model.npz"} & set(examined.absent):
         return []
     model, acting = load_model(run.directory / "export"), run.config.get("acting") or {}
-    options = {"num_episodes": int(acting.get("num_episodes") or 1), "skips_seen": bool(acting.get("skips_seen"))}
+    options = {"seed": int(run.config.get("seed") or 0), "skips_seen": bool(acting.get("skips_seen"))}
     pictures = []
     for env in rooms:
-        trace = model_trace(model, make_domain(env), seed=int(run.config.get("seed") or 0), **options)
+        trace = model_trace(model, make_domain(env), **options)
         pictures.append(_named(policy_maps(trace, arm_label(model.kind)), env, examined.envs))
     return pictures
 

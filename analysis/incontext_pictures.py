@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from analysis.figure import (
@@ -34,8 +35,8 @@ PROTOCOL_WORDS = {
 OFFLINE_WORDS = {"frozen": "context: the data set", "stepwise": "context: the data set, then every step"}
 """The same where data were given."""
 BANDS = "Lines: means over held-out tasks, the same for all arms. Bands: 1.96 standard errors either way."
-LEGEND_COLUMNS = 5
-"""As many as fit beside each other with the longest names."""
+LEGEND_COLUMNS = 6
+"""As many names as fit beside each other."""
 HEADROOM = 1.15
 """How far a linear panel reaches above the last line that it must show."""
 
@@ -72,7 +73,7 @@ def regret_curves(env: str, curves: Mapping[Series, Curve]) -> Picture:
         for axis in axes.flat:
             axis.margins(x=0.0)
         plain_ticks(axes[0, 0])
-        shared_legend(figure, axes, num_columns=LEGEND_COLUMNS)
+        acting_legend(figure, axes)
     caption = (
         "What was lost against always pulling the best arm, summed over pulls and without noise; a horizontal line has "
         f"found it. Left: everyone, both axes logarithmic. Right: the same, linear, cut above the better half. {BANDS}"
@@ -107,6 +108,13 @@ def _draw(axis: Axes, arm: str, arms: Sequence[str], x: np.ndarray, curve: Curve
     return {f"{arm}/x": x, f"{arm}/mean": mean, f"{arm}/error": error}
 
 
+def acting_legend(figure: Figure, axes: np.ndarray) -> None:
+    """Puts one legend above all panels, in lines of about the same length."""
+    count = len({label for axis in axes.flat for label in axis.get_legend_handles_labels()[1]})
+    num_lines = max(1, -(-count // LEGEND_COLUMNS))
+    shared_legend(figure, axes, num_columns=max(1, -(-count // num_lines)))
+
+
 def return_curves(env: str, curves: Mapping[Series, Curve]) -> Picture:
     """Returns the return of successive episodes in a task, a panel for each protocol, on one scale.
 
@@ -127,7 +135,7 @@ def return_curves(env: str, curves: Mapping[Series, Curve]) -> Picture:
             point_ticks(axis, [1, 2, 5, 10, 20, 40, 100], len(next(iter(arms.values())).mean))
             axis.margins(x=0.01)
         axes[0, 0].set_ylabel("return of the episode")
-        shared_legend(figure, axes, num_columns=LEGEND_COLUMNS)
+        acting_legend(figure, axes)
     caption = (
         "Rewards of an episode, for one episode after another in a task that is new in the first; weights are frozen, "
         f"so that only the context can improve anything. {BANDS}"
@@ -158,7 +166,7 @@ def offline_curves(env: str, outcomes: Mapping[Setting, Sequence[Outcome]]) -> P
             axis.set_title(OFFLINE_WORDS.get(setting.protocol, setting.protocol), fontsize=8.5)
         axes[0, 0].set_ylabel("suboptimality of the decision" if is_bandit else "return of an episode")
         hide_unused(axes, len(found))
-        shared_legend(figure, axes, num_columns=LEGEND_COLUMNS)
+        acting_legend(figure, axes)
     what = (
         "How much worse than the best arm the chosen one is on average, without noise, on a logarithmic axis"
         if is_bandit

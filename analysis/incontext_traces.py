@@ -25,6 +25,7 @@ from metarl.incontext.export import TrainedModel
 SHOWN_EPISODES = (1, 2, 3, 5)
 """Episodes before which the policy is shown, beside the one after the goal was first found and the last."""
 NUM_EPISODES = 10
+"""Episodes that a model is watched for."""
 NUM_DRAWS = 4096
 """Actions drawn in every cell to see how probable each is; the standard error of a probability is at most 0.008."""
 NUM_CANDIDATES = 64
@@ -144,9 +145,8 @@ def shown_episodes(trace: Trace) -> list[int]:
 def policy_maps(trace: Trace, label: str) -> Picture:
     """Returns the policy in every cell before some episodes, and the walk that followed; `label` names who acts."""
     episodes = shown_episodes(trace)
-    num_columns = 3 if len(episodes) > 2 else len(episodes)
     with style():
-        figure, axes = make_figure(-(-len(episodes) // num_columns), num_columns, height=2.75, sharex=True, sharey=True)
+        figure, axes = make_figure(-(-len(episodes) // 3), 3, height=2.75, sharex=True, sharey=True)
         for axis, episode in zip(axes.flat, episodes, strict=False):
             image = _draw_policy(axis, trace, episode)
             known = trace.found is not None and episode > trace.found
@@ -199,12 +199,12 @@ def _draw_walk(axis: Axes, path: Float[np.ndarray, "T1 2"], cell: float) -> None
     axis.plot(*shifted[0], "o", color=PATH_COLOUR, markersize=max(2.5, 0.11 * cell), markeredgecolor="white", zorder=4)
 
 
-def model_trace(model: TrainedModel, domain: Domain, *, num_episodes: int, seed: int, skips_seen: bool) -> Trace:
-    """Returns the episodes of a trained model in a typical held-out room, at most `NUM_EPISODES`.
+def model_trace(model: TrainedModel, domain: Domain, *, seed: int, skips_seen: bool) -> Trace:
+    """Returns ten episodes of a trained model in a typical held-out room.
 
     Raises:
         ValueError: if the model does not fit the domain.
     """
     agent = model.agent(domain, skips_seen=skips_seen and domain.pair_index is not None)
     params = typical_task(domain, seed)
-    return trace_agent(domain, agent, params, num_episodes=min(num_episodes, NUM_EPISODES), seed=seed)
+    return trace_agent(domain, agent, params, num_episodes=NUM_EPISODES, seed=seed)

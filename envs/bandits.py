@@ -144,7 +144,7 @@ def _domain(env: Bandit, name: str, sample: Callable, decode: Callable, dimensio
 
 
 def bandit(
-    *, num_arms: int = 5, noise: float = 0.3, rewards: str = "gaussian", horizon: int = 500, quadrature: int = 1001
+    *, num_arms: int = 5, noise: float = 0.3, rewards: str = "gaussian", horizon: int = 500, quadrature: int = 401
 ) -> Domain:
     """Returns the bandit with independent arms, means drawn from U[0, 1].
 

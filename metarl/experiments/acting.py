@@ -23,6 +23,7 @@ from metarl.incontext.deploy import (
     make_offline,
     make_offline_episode,
 )
+from metarl.incontext.scratch import ppo_from_scratch
 from metarl.statistics import iqm_interval
 
 PROTOCOLS: dict[str, Protocol] = {"official": OFFICIAL, "frozen": FROZEN, "stepwise": STEPWISE}
@@ -94,6 +95,27 @@ def act(
     return found
 
 
+def act_from_scratch(
+    domain: Domain, config: ActingConfig, *, seed: int, num_tasks: int = 256, arm: str = "ppo"
+) -> Findings:
+    """Returns how PPO agents do that start anew in each of the first held-out tasks of `act` with this seed."""
+    key_tasks, key_act, _ = jax.random.split(jax.random.key(seed), 3)
+    keys = jax.random.split(key_tasks, config.num_tasks)[:num_tasks]
+    params = jax.jit(jax.vmap(domain.held_out.sample))(keys).params
+    learn = ppo_from_scratch(domain, num_episodes=config.num_episodes, horizon=config.horizon)
+    run = jax.jit(lambda params, key: deploy_many(learn, params, key, batch_size=config.batch_size))
+    return _episode_findings(domain, arm, "scratch", np.asarray(run(params, key_act)))
+
+
+def _episode_findings(domain: Domain, arm: str, protocol: str, returns: Float[np.ndarray, "K E"]) -> Findings:
+    """Returns rows and curve of returns by task and episode."""
+    setting = {"mode": "online", "protocol": protocol}
+    points = _points(EPISODES, returns.shape[1])
+    rows = [_row(arm, domain, {**setting, "episode": n}, "return", returns[:, n - 1]) for n in points]
+    rows.append(_row(arm, domain, {**setting, "episode": "all"}, "return", returns.mean(axis=1)))
+    return Findings(rows, {f"online/{protocol}/{arm}": _curve(returns)})
+
+
 def _online(
     domain: Domain, config: ActingConfig, arm: str, make: Callable, params: Any, weights: Any, key: Array
 ) -> Findings:
@@ -114,12 +136,13 @@ def _online(
             return deploy_many(score, params, key, batch_size=config.batch_size)
 
         values = np.asarray(jax.jit(run)(weights, params, key))
-        points = _points(PULLS if domain.is_bandit else EPISODES, values.shape[1])
-        unit, metric = ("horizon", "regret") if domain.is_bandit else ("episode", "return")
-        setting = {"mode": "online"} | ({} if domain.is_bandit else {"protocol": name})
-        found.rows.extend(_row(arm, domain, {**setting, unit: n}, metric, values[:, n - 1]) for n in points)
         if not domain.is_bandit:
-            found.rows.append(_row(arm, domain, {**setting, "episode": "all"}, metric, values.mean(axis=1)))
+            part = _episode_findings(domain, arm, name, values)
+            found.rows.extend(part.rows)
+            found.curves.update(part.curves)
+            continue
+        settings = [{"mode": "online", "horizon": n} for n in _points(PULLS, values.shape[1])]
+        found.rows.extend(_row(arm, domain, s, "regret", values[:, s["horizon"] - 1]) for s in settings)
         found.curves[f"online/{name}/{arm}"] = _curve(values)
     return found
 

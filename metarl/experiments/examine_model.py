@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from envs.domain import Domain
 from envs.domains import make_domain
-from metarl.experiments.acting import Agents, Findings, act
+from metarl.experiments.acting import Agents, Findings, act, act_from_scratch
 from metarl.experiments.pretrain_config import ActingConfig, PretrainConfig
 from metarl.incontext.agent import InContextAgent
 from metarl.incontext.baselines import baselines_for
@@ -60,12 +60,19 @@ def examine_models(
 
             own[contestant.name + suffix] = make
     online, offline = (_rivals(domain, mode, baselines) for mode in ("online", "offline"))
-    known = {*online, *offline}
+    learns_anew = "online" in config.modes and not (domain.is_bandit or domain.is_continuous)
+    known = {*online, *offline} | ({"ppo"} if learns_anew else set())
     if unknown := [name for name in baselines or () if name not in known]:
         raise ValueError(f"there is no baseline {unknown[0]!r} in {domain.name}; choose of {', '.join(sorted(known))}")
-    return act(
+    findings = act(
         {**own, **online}, domain, config, seed=seed, weights=weights, offline_agents={**own, **offline}, report=report
     )
+    if learns_anew and (baselines is None or "ppo" in baselines):
+        report(f"{domain.name}, online: ppo from scratch")
+        scratch = act_from_scratch(domain, config, seed=seed)
+        findings.rows.extend(scratch.rows)
+        findings.curves.update(scratch.curves)
+    return findings
 
 
 def contestant(model: TrainedModel, name: str | None = None) -> Contestant:

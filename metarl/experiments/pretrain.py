@@ -2,18 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float
 
 from envs.domain import Domain
 from envs.domains import make_domain
 from metarl.experiments.base import Experiment, Metrics
 from metarl.experiments.bayes_gap import make_probe
-from metarl.experiments.pretrain_config import ADConfig, DPTConfig, PretrainConfig, TrainingConfig
+from metarl.experiments.optimiser import build_optimiser
+from metarl.experiments.pretrain_config import ADConfig, DPTConfig, PretrainConfig, RL2Config
+from metarl.experiments.pretrain_rl2 import make_rl2_pretraining
+from metarl.experiments.pretrain_state import Pretraining, PretrainState
 from metarl.incontext.build import make_model
 from metarl.incontext.collect import Collect, make_collect
 from metarl.incontext.context import OrderedContext
@@ -22,32 +25,6 @@ from metarl.incontext.examples import Ask, expert_questions, fresh_examples, his
 from metarl.incontext.histories import noisy_expert_history, q_learning_history, subsample
 from metarl.incontext.on_policy import make_self_contexts
 from populations.mesh import split
-
-
-class PretrainState(NamedTuple):
-    """Everything the next step depends on."""
-
-    key: Key[Array, ""]
-    """Root of all randomness; never changes."""
-    step: Int[Array, ""]
-    """Steps done, each of several updates."""
-    params: Any
-    """Parameters of the model."""
-    optimiser: Any
-    """State of the optimiser."""
-
-
-class Pretraining(NamedTuple):
-    """A pretraining experiment and what surrounds it."""
-
-    experiment: Experiment
-    """What the host loop runs."""
-    model: DPT
-    """The model that is trained."""
-    domains: tuple[Domain, ...]
-    """What it is trained on."""
-    settings: dict[str, Any]
-    """What rebuilds the model from its domains, as JSON values."""
 
 
 def context_length(config: PretrainConfig) -> int:
@@ -60,17 +37,6 @@ def context_length(config: PretrainConfig) -> int:
     return max(domain.context_length for domain in domains)
 
 
-def build_optimiser(config: TrainingConfig, updates: int) -> optax.GradientTransformation:
-    """Returns AdamW behind a clip of the gradients' global norm, with a warm-up and a cosine over `updates`."""
-    peak = config.learning_rate
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, peak, max(int(config.warmup * updates), 1), max(updates, 2), config.final * peak
-    )
-    return optax.chain(
-        optax.clip_by_global_norm(config.max_grad_norm), optax.adamw(rate, weight_decay=config.weight_decay)
-    )
-
-
 def make_pretraining(config: PretrainConfig, *, mesh: Any = None) -> Pretraining:
     """Returns the experiment that this config describes; `mesh` spreads its batches over devices.
 
@@ -78,6 +44,8 @@ def make_pretraining(config: PretrainConfig, *, mesh: Any = None) -> Pretraining
         ValueError: if sizes do not fit together or something is unknown.
     """
     domains = tuple(make_domain(spec) for spec in config.env)
+    if isinstance(config.learner, RL2Config):
+        return make_rl2_pretraining(config, domains[0])
     model = make_model(domains, **asdict(config.model))
     optimiser = build_optimiser(config.training, config.updates)
     sample = _make_batches(config, model)
@@ -96,7 +64,8 @@ def make_pretraining(config: PretrainConfig, *, mesh: Any = None) -> Pretraining
             (jnp.sum(jax.vmap(model.losses, (None, 0))(params, part) * part.weight), jnp.sum(part.weight))
             for part in examples
         ]
-        return sum(total for total, _ in totals) / sum(weight for _, weight in totals)
+        total, weight = (jnp.sum(jnp.stack(column)) for column in zip(*totals, strict=True))
+        return total / weight
 
     def update(carry: tuple[Any, Any, Any], key: Array) -> tuple[tuple, tuple[Array, Array]]:
         params, state, pool = carry

@@ -30,14 +30,14 @@ PAPER_TRAINING = TrainingConfig(batch_size=1024, learning_rate=2e-3)
 CPU_TRAINING = TrainingConfig(batch_size=64, learning_rate=3e-3)
 # An update takes a quarter of a second on a core: tasks of full size, small networks, and updates for 20 minutes.
 DPT_BANDIT_CPU = PretrainConfig(
-    updates=5000,
+    updates=2000,
     updates_per_step=50,
     env=("bandit",),
     learner=DPTConfig(on_policy=0.25),
     model=CPU_MODEL,
     training=CPU_TRAINING,
 )
-DPT_LINEAR_CPU = replace(DPT_BANDIT_CPU, env=("linear-bandit",), learner=DPTConfig(on_policy=0.5))
+DPT_LINEAR_CPU = replace(DPT_BANDIT_CPU, updates=3000, env=("linear-bandit",), learner=DPTConfig(on_policy=0.5))
 DPT_DARKROOM_CPU = PretrainConfig(
     updates=2500,
     updates_per_step=50,
@@ -81,6 +81,12 @@ AD_DARKROOM = PretrainConfig(
     training=TrainingConfig(batch_size=256, learning_rate=1e-3),
     acting=ActingConfig(modes=("online",), protocols=("stepwise",), skips_seen=False),
 )
+AD_DARKROOM_CPU = replace(
+    AD_DARKROOM,
+    updates=1500,
+    model=replace(CPU_MODEL, width=64, num_layers=3, positions="rope"),
+    training=TrainingConfig(batch_size=16, learning_rate=2e-3),
+)
 RL2_DARKROOM = PretrainConfig(
     updates=5000,
     updates_per_step=5,
@@ -89,6 +95,7 @@ RL2_DARKROOM = PretrainConfig(
     training=TrainingConfig(learning_rate=1e-3),
     acting=ActingConfig(modes=("online",), protocols=("stepwise",), skips_seen=False),
 )
+RL2_DARKROOM_CPU = replace(RL2_DARKROOM, updates=1000, learner=RL2Config())
 SMOKE = PretrainConfig(
     updates=50,
     updates_per_step=10,
@@ -116,6 +123,8 @@ PRETRAIN_PRESETS: dict[str, PretrainPreset] = {
     "dpt-tabular": PretrainPreset(DPT_TABULAR, "random tabular MDPs; an accelerator"),
     "ad-darkroom": PretrainPreset(AD_DARKROOM, "algorithm distillation in the Dark Room; an accelerator"),
     "rl2-darkroom": PretrainPreset(RL2_DARKROOM, "RL² in the Dark Room; an accelerator"),
+    "ad-darkroom-cpu": PretrainPreset(AD_DARKROOM_CPU, "the same, small; 20 minutes on CPU"),
+    "rl2-darkroom-cpu": PretrainPreset(RL2_DARKROOM_CPU, "the same, small; 20 minutes on CPU"),
     "smoke": PretrainPreset(SMOKE, "everything once, tiny; under a minute"),
 }
 """Presets of `metarl pretrain` by name."""

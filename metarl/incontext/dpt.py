@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from envs.domain import Domain
 from metarl.incontext.agent import InContextAgent, Transition
 from metarl.incontext.context import is_first
-from metarl.incontext.heads import Head, make_head
+from metarl.incontext.heads import Head, categorical_mask, make_head
 from metarl.incontext.model import Codec, InContextModel, make_codec
 from metarl.networks.transformer import ContextTransformer, reserve
 
@@ -88,9 +88,7 @@ def dpt(
     model = InContextModel(transformer, law.size, codec.image_shape, reads_positions, counts)
 
     def mask(outputs: Float[Array, "*batch O"], allowed: Bool[Array, " A"]) -> Float[Array, "*batch O"]:
-        if head != "categorical":
-            return outputs
-        return jnp.where(jnp.broadcast_to(allowed, outputs.shape), outputs, -jnp.inf)
+        return categorical_mask(outputs, allowed) if head == "categorical" else outputs
 
     def init(key: Array) -> Any:
         example = (jnp.zeros((2, codec.transition_size)), jnp.ones((2,), bool), jnp.zeros((1, codec.query_size)))

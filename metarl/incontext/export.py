@@ -14,6 +14,7 @@ from metarl.exported import load_arrays, save_arrays
 from metarl.incontext.agent import InContextAgent
 from metarl.incontext.build import make_model
 from metarl.incontext.dpt import DPT
+from metarl.incontext.rl2 import RL2, RL2State, rl2
 
 STEM = "model"
 DESCRIPTION = f"{STEM}.json"
@@ -31,7 +32,7 @@ class TrainedModel:
     """Its weights, float32 numpy arrays."""
     record: dict[str, Any]
     """Where it comes from, as its maker described it."""
-    model: DPT
+    model: DPT | RL2
     """Its functions."""
 
     @property
@@ -81,9 +82,17 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     """
     description, params = load_arrays(path, STEM, {"settings": dict, "env": list, "record": dict})
     env = tuple(description["env"])
-    model = make_model([make_domain(spec) for spec in env], **description["settings"])
-    needed = jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(model.init, jax.random.key(0)))
+    model = _make(env, description["settings"])
+    fresh = jax.eval_shape(model.init, jax.random.key(0))
+    fresh = fresh.params if isinstance(fresh, RL2State) else fresh
+    needed = jax.tree.map(lambda leaf: leaf.shape, fresh)
     found = jax.tree.map(lambda leaf: leaf.shape, params)
     if needed != found:
         raise ValueError(f"the arrays of the model in {path} do not fit its settings; export the model again")
     return TrainedModel(description["settings"], env, params, description["record"], model)
+
+
+def _make(env: tuple[str, ...], settings: dict[str, Any]) -> DPT | RL2:
+    """Returns the functions of a model; one of a hidden state has settings of its own."""
+    domains = [make_domain(spec) for spec in env]
+    return rl2(domains[0], **settings) if "hidden_size" in settings else make_model(domains, **settings)

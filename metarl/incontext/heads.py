@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 HEADS = ("categorical", "binned", "mixture")
 """Names that `make_head` knows."""
@@ -63,6 +63,11 @@ def categorical(num_actions: int) -> Head:
         return jax.random.categorical(key, outputs).astype(jnp.int32)
 
     return Head(num_actions, loss, sample, lambda outputs: jnp.argmax(outputs).astype(jnp.int32))
+
+
+def categorical_mask(logits: Float[Array, "*batch A"], allowed: Bool[Array, " A"]) -> Float[Array, "*batch A"]:
+    """Returns the logits with `-inf` for actions that are not allowed."""
+    return jnp.where(jnp.broadcast_to(allowed, logits.shape), logits, -jnp.inf)
 
 
 def binned(num_dimensions: int, num_bins: int) -> Head:

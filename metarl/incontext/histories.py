@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from envs.domain import Domain
-from metarl.incontext.agent import Transition
+from metarl.incontext.agent import Transition, choose
 
 History = Callable[[Any, Array], Transition]
 """`history(params, key) -> transitions [E, T]` of E episodes of one learner in the task with these params; consumes the
-key."""
+key. Where an episode can terminate, another begins at once and goes on to the end of the row."""
 
 
 class Source(NamedTuple):
@@ -25,12 +25,12 @@ class Source(NamedTuple):
     """`init() -> knowledge`."""
     act: Callable[[Any, Any, Any, Float[Array, ""], Array], Array]
     """`act(knowledge, observation, params, progress, key) -> action`; progress goes from 0 to 1 over the history."""
-    learn: Callable[[Any, Transition], Any]
-    """`learn(knowledge, transition) -> knowledge`."""
+    learn: Callable[[Any, Transition, Bool[Array, ""]], Any]
+    """`learn(knowledge, transition, terminated) -> knowledge`."""
 
 
 def run_source(domain: Domain, source: Source, *, num_episodes: int) -> History:
-    """Returns histories of this algorithm; every episode has the domain's horizon.
+    """Returns histories of this algorithm; every row has the domain's horizon.
 
     Raises:
         ValueError: if num_episodes is below 1.
@@ -48,12 +48,13 @@ def run_source(domain: Domain, source: Source, *, num_episodes: int) -> History:
 
             def step(carry: tuple[Any, Any, Any], t: Int[Array, ""]) -> tuple[tuple, Transition]:
                 knowledge, observation, state = carry
-                key_act, key_step = jax.random.split(jax.random.fold_in(key_steps, t))
+                key_act, key_step, key_again = jax.random.split(jax.random.fold_in(key_steps, t), 3)
                 progress = (index * horizon + t).astype(jnp.float32) / num_steps
                 action = source.act(knowledge, observation, params, progress, key_act)
-                after, state, reward, _, _ = env.step_env(key_step, state, action, params)
+                after, state, reward, terminated, _ = env.step_env(key_step, state, action, params)
                 transition = Transition(observation, action, reward, after)
-                return (source.learn(knowledge, transition), after, state), transition
+                knowledge = source.learn(knowledge, transition, terminated)
+                return (knowledge, *choose(env.reset_env(key_again, params), (after, state), terminated)), transition
 
             (knowledge, _, _), transitions = jax.lax.scan(
                 step, (knowledge, *env.reset_env(key_reset, params)), jnp.arange(horizon)
@@ -68,11 +69,13 @@ def run_source(domain: Domain, source: Source, *, num_episodes: int) -> History:
 def noisy_expert_history(domain: Domain, *, num_episodes: int, min_noise: float = 0.0, share: float = 0.9) -> History:
     """Returns histories of the expert, whose share of random actions falls linearly from 1 to `min_noise`.
 
-    It reaches that after `share` of the steps and stays there. Discrete actions only.
+    It reaches that after `share` of the steps and stays there.
 
     Raises:
-        ValueError: if num_episodes is below 1, or a share outside [0, 1].
+        ValueError: if num_episodes is below 1, a share outside [0, 1], or actions are continuous.
     """
+    if domain.is_continuous:
+        raise ValueError(f"{domain.name} has continuous actions; noise is mixed into discrete ones only")
     if not (0.0 <= min_noise <= 1.0 and 0.0 < share <= 1.0):
         raise ValueError(f"min_noise is {min_noise} and share {share}; both must lie in [0, 1], the latter above 0")
 
@@ -84,9 +87,7 @@ def noisy_expert_history(domain: Domain, *, num_episodes: int, min_noise: float 
         best = jax.random.categorical(key_expert, logits).astype(jnp.int32)
         return jnp.where(jax.random.uniform(key_coin) < noise, random, best)
 
-    return run_source(
-        domain, Source(lambda: (), act, lambda knowledge, transition: knowledge), num_episodes=num_episodes
-    )
+    return run_source(domain, Source(lambda: (), act, lambda knowledge, *_: knowledge), num_episodes=num_episodes)
 
 
 def q_learning_history(
@@ -135,9 +136,9 @@ def q_learning_history(
         random = jax.random.randint(key_random, (), 0, num_actions)
         return jnp.where(jax.random.uniform(key_coin) < exploration, random, best)
 
-    def learn(values: Array, transition: Transition) -> Array:
+    def learn(values: Array, transition: Transition, terminated: Bool[Array, ""]) -> Array:
         state, after = state_of(transition.observation), state_of(transition.next_observation)
-        target = transition.reward + discount * jnp.max(values[after])
+        target = transition.reward + jnp.where(terminated, 0.0, discount * jnp.max(values[after]))
         error = target - values[state, transition.action]
         return values.at[state, transition.action].add(learning_rate * error)
 

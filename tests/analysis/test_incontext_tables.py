@@ -14,7 +14,7 @@ RETURN = Setting("darkroom", "online", "frozen", "return", "episode")
 
 
 def outcomes(**arms):
-    """Returns outcomes at 10 and 20 of arms with given means, `_` for `-` in names; the error is a tenth of the mean."""
+    """Returns outcomes at 10 and 20 of arms with given means, `_` for `-` in names; errors are a tenth of means."""
     names = {name: name.replace("_", "-") for name in arms}
     return [
         Outcome(names[a], n, m, 0.1 * m, 64) for a, means in arms.items() for n, m in zip((10, 20), means, strict=True)

@@ -1,0 +1,126 @@
+"""PPO from scratch in every task: what a learner that knows nothing of the family does with the same steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from gymnax.environments import spaces
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Float
+
+from envs.domain import Domain
+from metarl.lifetime.agent import make_agent
+from metarl.lifetime.optimiser import make_optimiser
+from metarl.networks.network import make_network
+from metarl.objectives.ppo import ppo
+from metarl.progress import Progress
+
+
+class EncodedEnvironment(Environment):
+    """A domain's environment whose observations are what networks are shown of them."""
+
+    def __init__(self, domain: Domain):
+        self.domain, self.inner = domain, domain.env
+
+    @property
+    def default_params(self) -> Any:
+        """Those of the environment inside."""
+        return self.inner.default_params
+
+    @property
+    def num_actions(self) -> int:
+        """Those of the environment inside."""
+        return self.inner.num_actions
+
+    def action_space(self, params: Any = None) -> Any:
+        """That of the environment inside."""
+        return self.inner.action_space(params)
+
+    def observation_space(self, params: Any = None) -> spaces.Box:
+        """A vector of the domain's encoded size."""
+        return spaces.Box(-jnp.inf, jnp.inf, (self.domain.observation_size,), jnp.float32)
+
+    def reset_env(self, key: Array, params: Any) -> tuple[Array, Any]:
+        """Returns `(encoded observation, state)`; consumes the key."""
+        observation, state = self.inner.reset_env(key, params)
+        return self.domain.encode(observation), state
+
+    def step_env(self, key: Array, state: Any, action: Array, params: Any) -> tuple[Array, Any, Array, Array, dict]:
+        """Returns `(encoded observation, state, reward, terminated, info)`; consumes the key."""
+        observation, *rest = self.inner.step_env(key, state, action, params)
+        return self.domain.encode(observation), *rest
+
+    def is_terminated(self, state: Any, params: Any) -> Array:
+        """That of the environment inside."""
+        return self.inner.is_terminated(state, params)
+
+
+def ppo_from_scratch(
+    domain: Domain,
+    *,
+    num_episodes: int,
+    horizon: int | None = None,
+    learning_rate: float = 3e-3,
+    num_epochs: int = 8,
+    num_minibatches: int = 4,
+    entropy: float = 0.02,
+    hidden: tuple[int, ...] = (64, 64),
+) -> Callable[[Any, Array], Float[Array, " E"]]:
+    """Returns `learn(params, key) -> return of each episode [E]` of a fresh agent in one task; vmap it over tasks.
+
+    It acts in one environment and learns after every episode, so that its episode e is to be held against the episode e
+    of a learner in context: as many steps of the world for both.
+
+    Args:
+        domain: where; discrete actions, and episodes that do not terminate early.
+        num_episodes: E, at least 1.
+        horizon: T, steps of an episode; None: the domain's own.
+        learning_rate: of Adam.
+        num_epochs: passes over each episode.
+        num_minibatches: parts of it; must divide T.
+        entropy: weight of the entropy bonus.
+        hidden: widths of the layers.
+
+    Raises:
+        ValueError: for continuous actions, or if minibatches do not divide the steps.
+    """
+    if domain.is_continuous:
+        raise ValueError(f"{domain.name} has continuous actions; PPO from scratch is here for discrete ones")
+    horizon = domain.horizon if horizon is None else horizon
+    env = EncodedEnvironment(domain)
+    objective = ppo(env.action_space(), entropy_coefficient=entropy)
+    network = make_network(
+        "mlp", env.observation_space(), objective.heads(env.action_space()), hidden=hidden, activation="tanh"
+    )
+    optimiser = make_optimiser(
+        "adam",
+        policy_learning_rate=learning_rate,
+        value_learning_rate=learning_rate,
+        max_grad_norm=0.5,
+        joint_clip=True,
+    )
+    agent = make_agent(
+        env,
+        objective,
+        network,
+        optimiser,
+        action_space=env.action_space(),
+        num_envs=1,
+        unroll_length=horizon,
+        num_epochs=num_epochs,
+        num_minibatches=num_minibatches,
+    )
+
+    def learn(params: Any, key: Array) -> Float[Array, " E"]:
+        key_init, key_life = jax.random.split(key)
+        params = params.replace(max_steps_in_episode=jnp.int32(horizon))
+
+        def episode(state: Any, index: Array) -> tuple[Any, Array]:
+            progress = Progress(index, jnp.int32(num_episodes))
+            state, info = agent.update((), state, params, progress, jax.random.fold_in(key_life, index))
+            return state, info["reward"] * horizon
+
+        return jax.lax.scan(episode, agent.init(key_init, params), jnp.arange(num_episodes))[1]
+
+    return learn
