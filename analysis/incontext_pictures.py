@@ -35,8 +35,8 @@ PROTOCOL_WORDS = {
 OFFLINE_WORDS = {"frozen": "context: the data set", "stepwise": "context: the data set, then every step"}
 """The same where data were given."""
 BANDS = "Lines: means over held-out tasks, the same for all arms. Bands: 1.96 standard errors either way."
-LEGEND_COLUMNS = 6
-"""As many names as fit beside each other."""
+LEGEND_COLUMNS = 5
+"""As many of the longest names as fit beside each other."""
 HEADROOM = 1.15
 """How far a linear panel reaches above the last line that it must show."""
 
@@ -111,7 +111,7 @@ def _draw(axis: Axes, arm: str, arms: Sequence[str], x: np.ndarray, curve: Curve
 def acting_legend(figure: Figure, axes: np.ndarray) -> None:
     """Puts one legend above all panels, in lines of about the same length."""
     count = len({label for axis in axes.flat for label in axis.get_legend_handles_labels()[1]})
-    num_lines = max(1, -(-count // LEGEND_COLUMNS))
+    num_lines = -(-count // LEGEND_COLUMNS) if count > LEGEND_COLUMNS + 1 else 1
     shared_legend(figure, axes, num_columns=max(1, -(-count // num_lines)))
 
 

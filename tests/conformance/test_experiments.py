@@ -1,6 +1,7 @@
 """Every experiment keeps the contract that the host loop relies on; a new one is one line in the table."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,15 @@ import pytest
 from metarl.experiments.base import Experiment
 from metarl.experiments.config import AgentConfig, DiscoverConfig, FamilyConfig, LPGConfig, LPOConfig, PopulationConfig
 from metarl.experiments.discover import make_discovery
+from metarl.experiments.pretrain import make_pretraining
+from metarl.experiments.pretrain_config import (
+    ADConfig,
+    DPTConfig,
+    ModelConfig,
+    PretrainConfig,
+    RL2Config,
+    TrainingConfig,
+)
 from metarl.run.dispatch import RESERVED
 
 DISCOVERY_METRICS = {
@@ -37,6 +47,35 @@ IN_TWO_WORLDS = DiscoverConfig(
     population=PopulationConfig(size=16, sigma=3.0),  # far apart, so that not every pair ties
 )
 
+TINY = PretrainConfig(
+    updates=6,
+    updates_per_step=2,
+    env=("bandit@horizon=6,quadrature=51",),
+    learner=DPTConfig(num_queries=3),
+    model=ModelConfig(width=8, num_layers=1, num_heads=2),
+    training=TrainingConfig(batch_size=16),
+)
+ROOM = ("darkroom@size=3,horizon=4",)
+IN_ROOMS = replace(
+    TINY,
+    env=ROOM,
+    model=replace(TINY.model, attention="causal"),
+    learner=DPTConfig(behaviours=("default", "walk"), num_queries=3, on_policy=0.5, on_policy_tasks=2),
+)
+OF_HISTORIES = replace(
+    TINY, env=ROOM, model=replace(TINY.model, positions="rope"), learner=ADConfig(episodes=5, kept_episodes=2)
+)
+RECURRENT = replace(
+    TINY, env=ROOM, learner=RL2Config(hidden_size=4, num_tasks=4, episodes_per_trial=2, num_minibatches=2)
+)
+TRAINING_METRICS = {"loss", "num_nonfinite", "num_evaluated", "env_steps"}
+PREDICTION_METRICS = {*TRAINING_METRICS, "gradient_norm"}
+
+
+def gap_metrics(*lengths):
+    """Names of what is measured against an exact posterior."""
+    return {f"{name}/{n}" for name in ("cross_entropy", "bayes_gap") for n in lengths}
+
 
 class Case(NamedTuple):
     make: Callable[[], Experiment]
@@ -49,6 +88,16 @@ CASES = {
     "discover_ta_lpo_in_two_worlds": Case(
         lambda: make_discovery(IN_TWO_WORLDS).experiment,
         DISCOVERY_METRICS | {f"fitness/{env}" for env in IN_TWO_WORLDS.family.env},
+    ),
+    "pretrain_dpt_in_bandits": Case(
+        lambda: make_pretraining(TINY).experiment, PREDICTION_METRICS | gap_metrics(0, 1, 2, 5, 6)
+    ),
+    "pretrain_dpt_on_its_own_contexts": Case(
+        lambda: make_pretraining(IN_ROOMS).experiment, PREDICTION_METRICS | gap_metrics(0, 1, 2, 4)
+    ),
+    "pretrain_ad": Case(lambda: make_pretraining(OF_HISTORIES).experiment, PREDICTION_METRICS),
+    "pretrain_rl2": Case(
+        lambda: make_pretraining(RECURRENT).experiment, TRAINING_METRICS | {"fitness", "first_return", "last_return"}
     ),
     "discover_lpg_with_snes": Case(lambda: make_discovery(ON_A_PROBE).experiment, DISCOVERY_METRICS),
 }

@@ -1,0 +1,125 @@
+"""The examination of agents, with agents whose results are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.domains import make_domain
+from metarl.experiments.acting import act
+from metarl.experiments.examine_model import Contestant, contestant, examine_models
+from metarl.experiments.pretrain import make_pretraining
+from metarl.experiments.pretrain_config import ActingConfig
+from metarl.experiments.pretrain_presets import SMOKE
+from metarl.incontext.agent import InContextAgent, uniform_agent
+from metarl.incontext.export import load_model, save_model
+
+BANDIT = make_domain("bandit@horizon=20,quadrature=101")
+ROOM = make_domain("darkroom@size=3,horizon=5")
+
+
+def always(action):
+    return InContextAgent(
+        lambda key, capacity: jnp.int32(0),
+        lambda memory, observation, key: jnp.int32(action),
+        lambda memory, *_: memory,
+    )
+
+
+def by(rows, **wanted):
+    """The rows with this arm, metric or setting."""
+    return [row for row in rows if all({**row, **row["setting"]}.get(name) == value for name, value in wanted.items())]
+
+
+@pytest.fixture(scope="module")
+def bandit_findings():
+    arms = {"zero": lambda weights: always(0), "uniform": lambda weights: uniform_agent(BANDIT)}
+    return act(arms, BANDIT, ActingConfig(num_tasks=600, batch_size=200), seed=0)
+
+
+def test_regret_of_one_arm_is_what_it_lacks_times_the_pulls(bandit_findings):
+    rows = by(bandit_findings.rows, arm="zero", metric="regret")
+    assert [row["setting"]["horizon"] for row in rows] == [10, 20]
+    for row in rows:
+        pulls = row["setting"]["horizon"]
+        # E max of five uniforms is 5/6, of one 1/2.
+        assert abs(row["mean"] - pulls / 3) < 4 * row["error"] and row["num_tasks"] == 600
+    np.testing.assert_allclose(np.array(rows[1]["values"]), 2.0 * np.array(rows[0]["values"]), rtol=1e-3)
+
+
+def test_a_curve_stands_beside_the_rows(bandit_findings):
+    curve = bandit_findings.curves["online/stepwise/uniform"]
+    assert curve.mean.shape == curve.error.shape == (20,) and (np.diff(curve.mean) > 0).all()
+    row = by(bandit_findings.rows, arm="uniform", metric="regret", horizon=10)[0]
+    np.testing.assert_allclose([curve.mean[9], curve.error[9]], [row["mean"], row["error"]], rtol=1e-4)
+    assert row["low"] < row["iqm"] < row["high"]
+
+
+def test_one_arm_lacks_the_same_whatever_the_data_set(bandit_findings):
+    rows = by(bandit_findings.rows, arm="zero", metric="suboptimality")
+    assert [row["setting"]["context"] for row in rows] == [0, 1, 2, 5, 10, 20]
+    assert len({row["mean"] for row in rows}) == 1 and abs(rows[0]["mean"] - 1 / 3) < 4 * rows[0]["error"]
+
+
+def test_staying_at_the_start_of_a_room_pays_where_the_goal_is_there():
+    config = ActingConfig(num_tasks=64, num_episodes=3, batch_size=64)
+    findings = act({"stay": lambda weights: always(4)}, ROOM, config, seed=0)
+    goals = np.asarray(jax.vmap(ROOM.held_out.sample)(jax.random.split(jax.random.key(5), 64)).params.goal)
+    assert not (goals == 0).all(1).any()  # (0, 0) is a training goal
+    assert {row["mean"] for row in findings.rows} == {0.0}
+    protocols = {row["setting"]["protocol"] for row in by(findings.rows, mode="online")}
+    assert protocols == {"official", "frozen", "stepwise"}
+    assert {row["setting"]["episode"] for row in by(findings.rows, mode="online")} == {1, 2, 3, "all"}
+
+
+def test_all_agents_meet_the_same_tasks():
+    arms = {name: lambda weights: always(1) for name in ("a", "b")}
+    rows = act(arms, BANDIT, ActingConfig(num_tasks=32, modes=("online",)), seed=3).rows
+    assert by(rows, arm="a")[0]["values"] == by(rows, arm="b")[0]["values"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """An untrained model, written and read again."""
+    pretraining = make_pretraining(SMOKE)
+    params = jax.device_get(pretraining.model.init(jax.random.key(0)))
+    path = save_model(tmp_path_factory.mktemp("model"), pretraining.settings, SMOKE.env, params, {"made": "here"})
+    return load_model(path)
+
+
+def test_a_model_that_was_written_acts_as_before(model):
+    fresh = make_pretraining(SMOKE)
+    params = fresh.model.init(jax.random.key(0))
+    task = BANDIT.family.sample(jax.random.key(1)).params
+    for greedy in (False, True):
+        agents = [model.agent(greedy=greedy), fresh.model.agent(params, fresh.domains[0], greedy=greedy)]
+        found = [agent.act(agent.init(jax.random.key(0), 4), task.means[:1], jax.random.key(2)) for agent in agents]
+        assert int(found[0]) == int(found[1])
+    assert model.kind == "dpt" and model.record == {"made": "here"}
+
+
+def test_models_and_baselines_are_examined_together(model):
+    config = ActingConfig(num_tasks=16, batch_size=16)
+    findings = examine_models([contestant(model)], BANDIT, config, seed=0, baselines=("emp", "ucb1.0"))
+    assert {row["arm"] for row in by(findings.rows, mode="online")} == {"dpt", "dpt-greedy", "emp", "ucb1.0"}
+    with pytest.raises(ValueError, match="no baseline 'luck'"):
+        examine_models([contestant(model)], BANDIT, config, seed=0, baselines=("luck",))
+    twice = Contestant("dpt", model.model.agent, model.params)
+    with pytest.raises(ValueError, match="called alike"):
+        examine_models([twice, twice], BANDIT, config, seed=0, baselines=())
+
+
+def test_a_model_that_does_not_fit_says_so(model):
+    with pytest.raises(ValueError, match="was trained on bandit"):
+        examine_models([contestant(model)], ROOM, ActingConfig(num_tasks=4), seed=0, baselines=())
+
+
+def test_a_damaged_model_is_refused(tmp_path):
+    pretraining = make_pretraining(SMOKE)
+    params = jax.device_get(pretraining.model.init(jax.random.key(0)))
+    save_model(tmp_path, {**pretraining.settings, "width": 32}, SMOKE.env, params, {})
+    with pytest.raises(ValueError, match="do not fit its settings"):
+        load_model(tmp_path)
+    (tmp_path / "model.npz").write_bytes(b"")
+    with pytest.raises(ValueError, match="export the model again"):
+        load_model(tmp_path)

@@ -1,0 +1,48 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.domains import make_domain
+from metarl.incontext.agent import belief_agent, uniform_agent
+from metarl.incontext.on_policy import make_self_contexts
+
+BANDIT = make_domain("bandit@horizon=30,quadrature=101")
+ROOM = make_domain("darkroom@size=3,horizon=6")
+
+
+def test_contexts_are_what_the_agent_does():
+    """Greedy on the exact posterior soon pulls good arms; a random agent does not."""
+    rollout = make_self_contexts(BANDIT, num_episodes=1, length=30)
+    pulls = []
+    for agent in (belief_agent(BANDIT, greedy=True), uniform_agent(BANDIT)):
+        params, context = jax.jit(rollout, static_argnums=(0, 2))(agent, jax.random.key(0), 200)
+        assert context.length.tolist() == [30] * 200
+        regret = params.means.max(1, keepdims=True) - jnp.take_along_axis(params.means, context.transitions.action, 1)
+        pulls.append(np.asarray(regret)[:, 15:].mean())
+    assert pulls[0] < 0.15 < 0.3 < pulls[1]
+
+
+def test_what_came_before_is_left_out():
+    rollout = make_self_contexts(ROOM, num_episodes=4, length=20, skips_seen=True)
+    params, context = jax.jit(rollout, static_argnums=(0, 2))(uniform_agent(ROOM), jax.random.key(0), 50)
+    step, length = context.transitions, np.asarray(context.length)
+    pairs = np.asarray(jax.vmap(jax.vmap(ROOM.pair_index))(step.observation, step.action))
+    for i in range(50):
+        own = pairs[i, : length[i]]
+        assert len(np.unique(own)) == len(own) > 5
+    after = jax.vmap(jax.vmap(ROOM.env.move, (0, 0, None)))(step.observation, step.action, params)
+    valid = np.asarray(context.is_valid)
+    np.testing.assert_array_equal(np.asarray(step.next_observation)[valid], np.asarray(after)[valid])
+
+
+@pytest.mark.parametrize(
+    ("domain", "options", "words"),
+    [
+        (BANDIT, {"num_episodes": 0, "length": 5}, "must be at least 1"),
+        (BANDIT, {"num_episodes": 1, "length": 5, "skips_seen": True}, "cannot be skipped"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(domain, options, words):
+    with pytest.raises(ValueError, match=words):
+        make_self_contexts(domain, **options)
