@@ -114,7 +114,7 @@ def key_figures(examined: Examined) -> list[tuple[str, str]]:
         ("wall time", duration(wall)),
         ("CPU time", duration(cpu)),
         ("updates / s", number(updates / wall, 2) if wall > 0.0 else MISSING),
-        ("final loss (nats)", number(final_mean(metrics.get("loss", unknown)))),
+        ("final loss", number(final_mean(metrics.get("loss", unknown)))),
     ]
     if lengths := probe_lengths(metrics):
         entries.append((f"Bayes gap, n = {lengths[-1]}", number(final_mean(metrics[f"bayes_gap/{lengths[-1]}"]))))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from analysis.figure import (
     ARM_MARKERS,
+    MAX_POINTS,
     TOP_ARMS,
     Picture,
     acting_order,
@@ -30,8 +31,11 @@ PROTOCOL_WORDS = {
     "official": "context: the episode before",
     "frozen": "context: all episodes before",
     "stepwise": "context: every step until now",
+    "scratch": "no context: trained anew in every task",
 }
 """When the context grows, as titles."""
+SCRATCH = "scratch"
+"""The protocol of those who have no context; they are drawn beside all others."""
 OFFLINE_WORDS = {"frozen": "context: the data set", "stepwise": "context: the data set, then every step"}
 """The same where data were given."""
 BANDS = "Lines: means over held-out tasks, the same for all arms. Bands: 1.96 standard errors either way."
@@ -99,12 +103,25 @@ def _pulls(curve: Curve) -> Float[np.ndarray, " n"]:
     return np.arange(1.0, len(curve.mean) + 1.0)
 
 
+def drawn_points(count: int) -> Int[np.ndarray, " n"]:
+    """Returns the indices of at most MAX_POINTS of `count` points: all if they are few, else even steps of logarithm.
+
+    The first and the last are among them. Means over blocks would bend the beginning of a logarithmic axis.
+    """
+    if count <= MAX_POINTS:
+        return np.arange(count)
+    return np.unique(np.round(np.geomspace(1.0, count, MAX_POINTS)).astype(np.int64)) - 1
+
+
 def _draw(axis: Axes, arm: str, arms: Sequence[str], x: np.ndarray, curve: Curve, **marker: object) -> dict:
     """Draws an arm's mean in its 95 % band; returns the numbers drawn."""
     mean, error = np.asarray(curve.mean, np.float64), np.asarray(curve.error, np.float64)
     low, high = mean - INTERVAL * error, mean + INTERVAL * error
     emphasis = {"linewidth": 1.9, "opacity": 0.2} if arm in TOP_ARMS else {"linewidth": 1.2, "opacity": 0.08}
-    draw_band(axis, x, (mean, low, high), label=arm_label(arm), **emphasis, **marker, **arm_style(arm, arms))
+    at = drawn_points(len(x))
+    draw_band(
+        axis, x[at], (mean[at], low[at], high[at]), label=arm_label(arm), **emphasis, **marker, **arm_style(arm, arms)
+    )
     return {f"{arm}/x": x, f"{arm}/mean": mean, f"{arm}/error": error}
 
 
@@ -118,11 +135,15 @@ def acting_legend(figure: Figure, axes: np.ndarray) -> None:
 def return_curves(env: str, curves: Mapping[Series, Curve]) -> Picture:
     """Returns the return of successive episodes in a task, a panel for each protocol, on one scale.
 
+    Whoever learns from scratch is drawn in every panel.
+
     Raises:
         ValueError: if there is no curve of acting online in the domain.
     """
     protocols = list(dict.fromkeys(s.protocol for s in curves if (s.env, s.mode) == (env, "online")))
-    found = {protocol: _online(env, curves, protocol) for protocol in protocols or ("stepwise",)}
+    scratch = _online(env, curves, SCRATCH) if SCRATCH in protocols else {}
+    found = {name: _online(env, curves, name) | scratch for name in protocols or ("stepwise",) if name != SCRATCH}
+    found = found or {SCRATCH: scratch}
     numbers, num_columns = {}, min(len(found), 3)
     with style():
         figure, axes = make_figure(1, num_columns, height=3.3, sharey=True)
@@ -136,9 +157,10 @@ def return_curves(env: str, curves: Mapping[Series, Curve]) -> Picture:
             axis.margins(x=0.01)
         axes[0, 0].set_ylabel("return of the episode")
         acting_legend(figure, axes)
+    anew = " PPO starts anew in every task, and in fewer of them." if scratch else ""
     caption = (
         "Rewards of an episode, for one episode after another in a task that is new in the first; weights are frozen, "
-        f"so that only the context can improve anything. {BANDS}"
+        f"so that only the context can improve anything.{anew} {BANDS}"
     )
     return Picture("returns", "Returns over episodes", caption, figure, numbers)
 

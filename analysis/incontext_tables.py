@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from analysis.figure import TOP_ARMS, acting_order, arm_label
+from analysis.figure import ARM_LABELS, TOP_ARMS, acting_order, arm_label
 from analysis.incontext_load import Outcome, Setting
 from analysis.incontext_pictures import OFFLINE_WORDS, PROTOCOL_WORDS
-from analysis.looks import ACTING_ARMS
 from analysis.page import Html, grouped_table, join, tag
 from analysis.tables import LOWER_IS_BETTER, MISSING, arm_heading, number
 
@@ -23,7 +22,7 @@ def group_of(arm: str) -> str:
     """Returns the group that an arm belongs to; arms that nobody knows are models that a user named."""
     if arm in EXACT_ARMS:
         return GROUPS[2]
-    return GROUPS[1] if arm in ACTING_ARMS and arm not in TOP_ARMS else GROUPS[0]
+    return GROUPS[1] if arm in ARM_LABELS and arm not in TOP_ARMS else GROUPS[0]
 
 
 def protocol_words(setting: Setting) -> str:

@@ -150,7 +150,7 @@ def policy_maps(trace: Trace, label: str) -> Picture:
         for axis, episode in zip(axes.flat, episodes, strict=False):
             image = _draw_policy(axis, trace, episode)
             known = trace.found is not None and episode > trace.found
-            axis.set_title(f"episode {episode + 1}{', goal known' if known else ''}", fontsize=8.5)
+            axis.set_title(f"episode {episode + 1}{', goal seen' if known else ''}", fontsize=8.5)
         hide_unused(axes, len(episodes))
         bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=30, label="probability of the most probable action")
         bar.ax.set_ylim(0.0, 1.0)

@@ -5,11 +5,19 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from analysis.curves import running_mean, smoothing_window
 from analysis.figure import INK, Picture, arm_style, horizon_colours, make_figure, shared_legend, style
 from analysis.incontext_pictures import plain_ticks, point_ticks
 
+TRAINING_PANELS = {
+    "loss": "loss",
+    "gradient_norm": "gradient norm before its clip",
+    "first_return": "return, a trial's first episode",
+    "last_return": "return, a trial's last episode",
+}
+"""Metrics of training and their titles; returns are recorded where a model acts while it is trained."""
 FINAL_SHARE = 0.1
 """Share of the steps, the last ones, over which final numbers are averaged."""
 
@@ -28,28 +36,38 @@ def final_mean(values: Float[np.ndarray, " T"]) -> float:
 
 
 def loss_curve(metrics: Mapping[str, np.ndarray], updates_per_step: int) -> Picture | None:
-    """Returns loss and gradient norm over updates, raw faint and running mean strong; None if neither is recorded."""
-    names = [name for name in ("loss", "gradient_norm") if name in metrics and "step" in metrics]
+    """Returns TRAINING_PANELS over updates, raw faint and running mean strong; None if none of them is recorded."""
+    names = [name for name in TRAINING_PANELS if name in metrics and "step" in metrics]
     if not names:
         return None
     updates = updates_per_step * metrics["step"]
     window = smoothing_window(len(updates))
-    numbers = {"updates": updates} | {name: metrics[name] for name in names}
     colour = arm_style("dpt")["color"]
     with style():
         figure, axes = make_figure(1, len(names), height=2.7)
-        for axis, name in zip(axes.flat, names, strict=True):
+        panels = dict(zip(names, axes.flat, strict=True))
+        for name, axis in panels.items():
             axis.plot(updates, metrics[name], color=colour, alpha=0.3, linewidth=0.7)
             axis.plot(updates, running_mean(metrics[name], window), color=colour, marker=_marker(updates))
-            axis.set(xlabel="updates", title=name.replace("_", " "))
-            if name == "gradient_norm" and np.nanmin(metrics[name]) > 0.0:
-                axis.set_yscale("log")
-                plain_ticks(axis, x=False)
+            axis.set(xlabel="updates", title=TRAINING_PANELS[name])
+            axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        _scale(panels, metrics)
     smooth = (
         f" Faint: each step of {updates_per_step} updates. Strong: running mean over {window}." if window > 1 else ""
     )
-    caption = f"The loss on fresh training tasks, and the global norm of its gradient before it is clipped.{smooth}"
-    return Picture("training", "Training", caption, figure, numbers)
+    numbers = {"updates": updates} | {name: metrics[name] for name in names}
+    return Picture("training", "Training", f"What training records, on fresh training tasks.{smooth}", figure, numbers)
+
+
+def _scale(panels: Mapping[str, Axes], metrics: Mapping[str, np.ndarray]) -> None:
+    """Makes the gradient norm logarithmic, and puts returns on one scale: their difference is learned in a trial."""
+    if "gradient_norm" in panels and np.nanmin(metrics["gradient_norm"]) > 0.0:
+        panels["gradient_norm"].set_yscale("log")
+        plain_ticks(panels["gradient_norm"], x=False)
+    returns = [axis for name, axis in panels.items() if name.endswith("return")]
+    limits = [axis.get_ylim() for axis in returns]
+    for axis in returns:
+        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
 
 
 def _marker(updates: np.ndarray) -> str | None:

@@ -45,6 +45,8 @@ class EvaluateModelArguments:
     """Other models to examine beside it, each a run, an exported model or a name in the zoo."""
     baseline: tuple[str, ...] | None = None
     """Classical algorithms and exact references. None: all that fit the domain."""
+    capacity: int | None = None
+    """Transitions that models have room for; then the oldest are overwritten. None: all that there can be."""
     batch_size: int = 256
     """Tasks acted in at once; memory is linear in it."""
     seed: int = 0
@@ -98,6 +100,7 @@ def _config(arguments: EvaluateModelArguments) -> ActingConfig:
         num_episodes=arguments.episodes,
         protocols=arguments.protocol,
         skips_seen=not arguments.repeats,
+        capacity=arguments.capacity,
         batch_size=arguments.batch_size,
     )
 

@@ -126,7 +126,12 @@ def _online(
 
         def run(weights: Any, params: Any, key: Array, protocol: Protocol = protocol) -> Array:
             deploy = make_deploy(
-                domain, make(weights), num_episodes=num_episodes, horizon=config.horizon, protocol=protocol
+                domain,
+                make(weights),
+                num_episodes=num_episodes,
+                horizon=config.horizon,
+                protocol=protocol,
+                capacity=_capacity(domain, config),
             )
 
             def score(params: Any, key: Array) -> Array:
@@ -196,6 +201,13 @@ def _offline_bandit(
     settings = ({"mode": "offline", "context": n} for n in lengths)
     rows = [_row(arm, domain, setting, "suboptimality", values[:, i]) for i, setting in enumerate(settings)]
     return Findings(rows, {f"offline/frozen/{arm}": _curve(values)})
+
+
+def _capacity(domain: Domain, config: ActingConfig) -> int | None:
+    """Returns the transitions to have room for: what is configured or, where repeats are skipped, all that differ."""
+    if config.capacity is None and config.skips_seen and domain.pair_index is not None:
+        return domain.num_pairs
+    return config.capacity
 
 
 def _points(known: tuple[int, ...], last: int) -> tuple[int, ...]:

@@ -59,13 +59,15 @@ def examine_models(
                 return contestant.agent(weights[index], domain, greedy=greedy, skips_seen=skips_seen)
 
             own[contestant.name + suffix] = make
+    # In rooms the most probable action never explores: greedy models then decide offline only.
+    acting = own if domain.is_bandit else {name: make for name, make in own.items() if not name.endswith("-greedy")}
     online, offline = (_rivals(domain, mode, baselines) for mode in ("online", "offline"))
     learns_anew = "online" in config.modes and not (domain.is_bandit or domain.is_continuous)
     known = {*online, *offline} | ({"ppo"} if learns_anew else set())
     if unknown := [name for name in baselines or () if name not in known]:
         raise ValueError(f"there is no baseline {unknown[0]!r} in {domain.name}; choose of {', '.join(sorted(known))}")
     findings = act(
-        {**own, **online}, domain, config, seed=seed, weights=weights, offline_agents={**own, **offline}, report=report
+        {**acting, **online}, domain, config, seed=seed, weights=weights, offline_agents={**own, **offline}, report=report
     )
     if learns_anew and (baselines is None or "ppo" in baselines):
         report(f"{domain.name}, online: ppo from scratch")

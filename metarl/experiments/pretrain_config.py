@@ -195,6 +195,8 @@ class ActingConfig:
     stepwise: everything until now. Bandits are always stepwise."""
     skips_seen: bool = True
     """Whether transitions that a deterministic world has shown before are left out of the context (where it is one)."""
+    capacity: int | None = None
+    """Transitions that models have room for; then the oldest are overwritten. None: all that there can be."""
     batch_size: int = 256
     """Tasks acted in at once; memory is linear in it."""
 
@@ -202,8 +204,9 @@ class ActingConfig:
         require_counts("acting.", num_tasks=self.num_tasks, num_episodes=self.num_episodes, batch_size=self.batch_size)
         require(len(self.modes) > 0, "acting.modes is empty; give online, offline or both")
         require(len(self.protocols) > 0, "acting.protocols is empty; give at least one, such as stepwise")
-        if self.horizon is not None:
-            require_counts("acting.", horizon=self.horizon)
+        for name in ("horizon", "capacity"):
+            if getattr(self, name) is not None:
+                require_counts("acting.", **{name: getattr(self, name)})
 
 
 @dataclass(frozen=True)

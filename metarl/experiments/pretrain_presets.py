@@ -46,6 +46,7 @@ DPT_DARKROOM_CPU = PretrainConfig(
     learner=DPTConfig(num_queries=32, on_policy=0.5, on_policy_tasks=32, on_policy_episodes=10),
     model=replace(CPU_MODEL, width=64, num_layers=3),
     training=replace(CPU_TRAINING, learning_rate=2e-3),
+    acting=ActingConfig(num_tasks=256, capacity=256),
 )
 DPT_BANDIT = PretrainConfig(
     updates=6000, env=("bandit",), model=PAPER_MODEL, training=PAPER_TRAINING, learner=DPTConfig(num_queries=32)

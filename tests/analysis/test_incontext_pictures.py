@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from analysis.figure import arm_label, make_figure
+from analysis.figure import MAX_POINTS, arm_label, make_figure
 from analysis.incontext_load import INTERVAL, Outcome, Series, Setting
 from analysis.incontext_pictures import (
     HEADROOM,
+    drawn_points,
     offline_curves,
     plain_ticks,
     point_ticks,
@@ -102,6 +103,14 @@ def test_returns_have_a_panel_for_each_protocol_on_one_scale():
     np.testing.assert_array_equal(picture.numbers["frozen/emp/mean"], expected)
 
 
+def test_who_learns_from_scratch_is_drawn_beside_every_protocol():
+    scratch = {Series(ENV, "online", "scratch", "ppo"): Curve(np.linspace(0.0, 1.0, 50), np.ones(50))}
+    picture = return_curves(ENV, curves(("frozen", "stepwise")) | scratch)
+    assert len(picture.figure.axes) == 2 and "PPO starts anew" in picture.caption
+    for axis in picture.figure.axes:
+        np.testing.assert_array_equal(drawn(axis)["PPO"].get_ydata(), np.linspace(0.0, 1.0, 50))
+
+
 def suboptimality(**arms):
     setting = Setting(ENV, "offline", "", "suboptimality", "context")
     sizes = (0, 1, 10)
@@ -155,6 +164,14 @@ def test_ticks_between_powers_of_ten_are_labelled_where_these_are_few(top, label
     assert [minor(value) for value in (2.0, 3.0, 5.0)] == labels and axes[0, 0].yaxis.get_major_formatter()(
         10.0
     ) == "10"
+
+
+def test_long_curves_are_drawn_at_points_that_are_even_in_the_logarithm():
+    np.testing.assert_array_equal(drawn_points(MAX_POINTS), np.arange(MAX_POINTS))
+    at = drawn_points(2000)
+    assert at[0] == 0 and at[-1] == 1999 and len(at) <= MAX_POINTS and np.all(np.diff(at) > 0)
+    steps = np.diff(np.log(at[at >= 200] + 1.0))
+    np.testing.assert_allclose(steps, np.log(2000.0) / (MAX_POINTS - 1), atol=1.0 / 200.0)  # rounding to whole points
 
 
 def test_names_of_files_are_plain():

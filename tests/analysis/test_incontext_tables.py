@@ -31,7 +31,7 @@ def test_every_known_arm_is_a_model_or_classical_or_exact():
         "argmax",
         "mean",
     }
-    assert group_of("my-model") == GROUPS[0] and group_of("source") == GROUPS[1]
+    assert group_of("my-model") == GROUPS[0] and group_of("source") == group_of("ppo") == GROUPS[1]
 
 
 def test_cells_are_means_with_half_their_interval_and_the_best_is_bold():

@@ -129,7 +129,7 @@ def test_panels_show_probabilities_and_the_moves_that_hidden_actions_make():
             assert found.get((x, y), (0, 0)) == move
     titles = [axis.get_title(loc="left") for axis in panels]
     assert titles[:4] == ["episode 1", "episode 2", "episode 3", "episode 5"]
-    assert titles[4:] == ["episode 7, goal known", "episode 9, goal known"]
+    assert titles[4:] == ["episode 7, goal seen", "episode 9, goal seen"]
 
 
 def test_what_is_drawn_is_saved(expert):

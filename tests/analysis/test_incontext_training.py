@@ -37,6 +37,13 @@ def test_curves_lie_over_updates(metrics):
     assert "running mean over 3" in picture.caption
 
 
+def test_returns_of_first_and_last_episodes_share_a_scale(metrics):
+    returns = {"first_return": np.zeros(40), "last_return": np.linspace(0.0, 8.0, 40)}
+    *_, first, last = loss_curve(metrics | returns, 1).figure.axes
+    assert "first" in first.get_title(loc="left") and "last" in last.get_title(loc="left")
+    assert first.get_ylim() == last.get_ylim() and last.get_ylim()[1] >= 8.0
+
+
 def test_the_floor_is_the_cross_entropy_less_the_gap(metrics):
     picture = gap_curves(metrics, 10)
     np.testing.assert_allclose(picture.numbers["floor"], [2.0, 2.0 / 3.0, 2.0 / 11.0], rtol=1e-12)  # float64 rounding
