@@ -10,7 +10,7 @@ PYTEST = JAX_PLATFORMS=cpu $(VENV)/bin/python -m pytest
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
 .DEFAULT_GOAL := help
-.PHONY: help venv discover test test-slow test-learning test-multiprocess test-accelerator lint bench bench-discovery bench-ppo clean
+.PHONY: help venv discover test test-slow test-learning test-multiprocess test-accelerator lint bench bench-discovery bench-ppo bench-incontext pretrain clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -26,6 +26,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 discover: $(STAMP) ## discover a temporally-aware LPG on this machine; run again to continue
 	$(VENV)/bin/metarl discover --preset ta-lpg-cpu --name ta-lpg-cpu
+
+pretrain: $(STAMP) ## pretrain a transformer that acts in bandits it has never seen; run again to continue
+	$(VENV)/bin/metarl pretrain --preset dpt-bandit-cpu --name dpt-bandit-cpu
 
 test: $(STAMP) ## run the default tests
 	$(PYTEST) -n $(NUM_WORKERS)
@@ -53,7 +56,10 @@ bench-discovery: $(STAMP) ## measure the throughput of discovery
 bench-ppo: $(STAMP) ## measure the throughput of PPO (PUBLIC=directory of a purejaxrl checkout measures that beside it)
 	$(VENV)/bin/python tests/benchmarks/ppo_throughput.py $(if $(PUBLIC),--public $(PUBLIC))
 
-bench: bench-discovery bench-ppo ## run all benchmarks
+bench-incontext: $(STAMP) ## measure data, roll-outs and updates of in-context learning (beside a GPT-2 where torch and transformers are installed)
+	$(VENV)/bin/python tests/benchmarks/incontext_throughput.py
+
+bench: bench-discovery bench-ppo bench-incontext ## run all benchmarks
 
 clean: ## remove caches and build outputs; runs and .venv stay
 	rm -rf build dist .jax_cache .pytest_cache .ruff_cache .hypothesis

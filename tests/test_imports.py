@@ -151,7 +151,7 @@ RULES = [
     may_import("core", "envs"),
     may_import("experiments", "core", "envs", "populations"),
     may_import("run", "metarl.experiments.base", "metarl.__version__", "populations.mesh"),
-    may_import("analysis", "experiments", "core", "metarl.run.directory", "metarl.run.metrics"),
+    may_import("analysis", "experiments", "core", "envs", "metarl.run.directory", "metarl.run.metrics"),
     Rule(
         "only the command line imports analysis",
         lambda file, use: (

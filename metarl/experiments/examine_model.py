@@ -67,7 +67,13 @@ def examine_models(
     if unknown := [name for name in baselines or () if name not in known]:
         raise ValueError(f"there is no baseline {unknown[0]!r} in {domain.name}; choose of {', '.join(sorted(known))}")
     findings = act(
-        {**acting, **online}, domain, config, seed=seed, weights=weights, offline_agents={**own, **offline}, report=report
+        {**acting, **online},
+        domain,
+        config,
+        seed=seed,
+        weights=weights,
+        offline_agents={**own, **offline},
+        report=report,
     )
     if learns_anew and (baselines is None or "ppo" in baselines):
         report(f"{domain.name}, online: ppo from scratch")
@@ -87,12 +93,13 @@ def examine_run(
 ) -> Findings:
     """Returns how the exported model of a run does in each of its domains, as the run is configured."""
     model, rows, curves = load_model(exported), [], {}
-    for spec in config.env:
+    specs = config.acting.env or config.env
+    for spec in specs:
         findings = examine_models(
             [contestant(model)], make_domain(spec), config.acting, seed=config.seed, report=report
         )
         rows += findings.rows
-        prefix = f"{spec}/" if len(config.env) > 1 else ""
+        prefix = f"{spec}/" if len(specs) > 1 else ""
         curves |= {prefix + name: curve for name, curve in findings.curves.items()}
     return Findings(rows, curves)
 

@@ -184,6 +184,9 @@ class ActingConfig:
 
     modes: tuple[Literal["online", "offline"], ...] = ("online", "offline")
     """online: acting and learning from it; offline: one decision, or one episode, after a given data set."""
+    env: tuple[str, ...] = ()
+    """Domains to act in, where they differ from those trained on: in noise, horizon, arms, or the prior of the exact
+    references. Empty: those trained on."""
     num_tasks: int = 4096
     """Held-out tasks."""
     horizon: int | None = None

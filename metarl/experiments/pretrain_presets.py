@@ -38,6 +38,8 @@ DPT_BANDIT_CPU = PretrainConfig(
     training=CPU_TRAINING,
 )
 DPT_LINEAR_CPU = replace(DPT_BANDIT_CPU, updates=3000, env=("linear-bandit",), learner=DPTConfig(on_policy=0.5))
+# No held-out goal is possible under the prior of the training goals: the exact references hold all goals possible.
+DARKROOM_ACTING = ActingConfig(env=("darkroom@prior=all",), num_tasks=256, capacity=256)
 DPT_DARKROOM_CPU = PretrainConfig(
     updates=2500,
     updates_per_step=50,
@@ -46,7 +48,7 @@ DPT_DARKROOM_CPU = PretrainConfig(
     learner=DPTConfig(num_queries=32, on_policy=0.5, on_policy_tasks=32, on_policy_episodes=10),
     model=replace(CPU_MODEL, width=64, num_layers=3),
     training=replace(CPU_TRAINING, learning_rate=2e-3),
-    acting=ActingConfig(num_tasks=256, capacity=256),
+    acting=DARKROOM_ACTING,
 )
 DPT_BANDIT = PretrainConfig(
     updates=6000, env=("bandit",), model=PAPER_MODEL, training=PAPER_TRAINING, learner=DPTConfig(num_queries=32)
@@ -59,6 +61,7 @@ DPT_DARKROOM = PretrainConfig(
     learner=DPTConfig(num_queries=32, on_policy=0.5, on_policy_tasks=512, on_policy_episodes=10),
     model=PAPER_MODEL,
     training=PAPER_TRAINING,
+    acting=replace(DARKROOM_ACTING, num_tasks=4096),
 )
 DPT_DARKROOM_PERMUTED = replace(
     DPT_DARKROOM, env=("darkroom-permuted",), learner=replace(DPT_DARKROOM.learner, on_policy_episodes=4)

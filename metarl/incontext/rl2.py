@@ -11,59 +11,102 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from envs.domain import Domain
 from metarl.incontext.agent import InContextAgent, Transition, choose
 from metarl.incontext.heads import categorical, categorical_mask
 from metarl.incontext.model import Codec, make_codec
+from metarl.lifetime.learn import minibatch_indices
 from metarl.networks.orthogonal import orthogonal
+from metarl.objectives.actor_critic_loss import check_settings, kl_estimate, normalise, value_loss
 from metarl.returns import generalised_advantages
+
+VALUE_COEFFICIENT = 0.5
+"""Weight of the critic's loss."""
+UPDATE_BIAS = 1.0
+"""Added to what the update gate is opened by: a new network keeps most of its hidden state from step to step."""
 
 
 class Recurrent(nn.Module):
-    """A GRU over transitions, and a policy and a value read off its hidden state and the current observation."""
+    """A GRU over transitions, and a policy and a value read off its hidden state and the current observation.
+
+    Source: Cho et al. 2014; the reset gate acts on what the recurrent product yields, so that one product is enough.
+    """
 
     hidden_size: int
-    """Units of the GRU and of the layer behind it."""
+    """Units of the GRU and of the layers before and behind it."""
     num_actions: int
     """A."""
 
     def setup(self) -> None:
         """Makes the layers."""
-        self.cell = nn.GRUCell(self.hidden_size, recurrent_kernel_init=orthogonal(1.0))
+        self.embed = nn.Dense(self.hidden_size, kernel_init=orthogonal(2.0**0.5))
+        self.read = nn.Dense(3 * self.hidden_size)
+        self.recur = nn.Dense(3 * self.hidden_size, use_bias=False, kernel_init=_orthogonal_blocks)
         self.mix = nn.Dense(self.hidden_size, kernel_init=orthogonal(2.0**0.5))
         self.policy = nn.Dense(self.num_actions, kernel_init=orthogonal(0.01))
         self.value = nn.Dense(1, kernel_init=orthogonal(1.0))
 
-    def advance(self, hidden: Float[Array, " n"], transition: Float[Array, " F"]) -> Float[Array, " n"]:
-        """Returns the hidden state after one more encoded transition."""
-        return self.cell(hidden, transition)[0]
+    def gates(self, transition: Float[Array, "*batch F"]) -> Float[Array, "*batch G"]:
+        """Returns what encoded transitions say to the three gates, whatever came before them."""
+        return self.read(nn.relu(self.embed(transition)))
+
+    def advance(self, hidden: Float[Array, " n"], gates: Float[Array, " G"]) -> Float[Array, " n"]:
+        """Returns the hidden state after one more transition."""
+        reset, update, candidate = jnp.split(gates, 3, axis=-1)
+        reset_by, update_by, candidate_by = jnp.split(self.recur(hidden), 3, axis=-1)
+        kept = nn.sigmoid(update + update_by + UPDATE_BIAS)
+        return kept * hidden + (1.0 - kept) * nn.tanh(candidate + nn.sigmoid(reset + reset_by) * candidate_by)
+
+    def replay(self, transitions: Float[Array, "N F"]) -> Float[Array, "N n"]:
+        """Returns the hidden state before every one of these transitions."""
+
+        def step(module, hidden, gates):
+            return module.advance(hidden, gates), hidden
+
+        scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
+        return scan(self, jnp.zeros((self.hidden_size,), jnp.float32), self.gates(transitions))[1]
 
     def decide(self, hidden: Float[Array, "*batch n"], query: Float[Array, "*batch Q"]) -> tuple[Array, Array]:
         """Returns `(logits [*batch, A], value [*batch])`."""
-        x = nn.tanh(self.mix(jnp.concatenate([hidden, query], axis=-1)))
+        x = nn.relu(self.mix(jnp.concatenate([hidden, query], axis=-1)))
         return self.policy(x), self.value(x)[..., 0]
 
     def __call__(self, hidden: Array, transition: Array, query: Array) -> tuple[Array, Array]:
         """Touches every parameter; for initialisation."""
-        return self.decide(self.advance(hidden, transition), query)
+        return self.decide(self.advance(hidden, self.gates(transition)), query)
+
+
+def _orthogonal_blocks(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
+    """Returns an orthogonal matrix for each gate, side by side."""
+    make, size = orthogonal(1.0), shape[0]
+    return jnp.concatenate([make(key, (size, size), dtype) for key in jax.random.split(key, 3)], axis=1)
+
+
+class Hidden(NamedTuple):
+    """What the learner remembers of a task."""
+
+    state: Float[Array, " n"]
+    """Hidden state of the GRU."""
+    is_first: Bool[Array, ""]
+    """Whether an episode has begun and no step been made in it: the network is told, as by the flag of RL²."""
 
 
 class Trials(NamedTuple):
     """What was done in whole trials; leading axes are tasks and steps, [K, N]."""
 
-    query: Float[Array, "K N Q"]
+    query: Float[Array, "*KN Q"]
     """Encoded observations acted on."""
-    transition: Float[Array, "K N F"]
+    transition: Float[Array, "*KN F"]
     """Encoded transitions."""
     action: Array
     """Actions taken."""
-    log_probability: Float[Array, "K N"]
+    log_probability: Float[Array, "*KN"]
     """Of the actions, when they were taken."""
-    value: Float[Array, "K N"]
-    """Predicted when they were taken."""
-    reward: Float[Array, "K N"]
+    value: Float[Array, "*KN"]
+    """Predicted when they were taken, in units of `reward_scale`."""
+    reward: Float[Array, "*KN"]
     """Rewards."""
 
 
@@ -105,6 +148,10 @@ def rl2(
 ) -> RL2:
     """Returns the learner for tasks of this domain.
 
+    Metrics are `fitness` (reward in `domain.horizon` steps, over whole trials), `first_return` and `last_return` (in
+    the first and last so many steps: the first and the last episode, unless episodes terminate), and means of PPO's
+    statistics over its gradient steps.
+
     Args:
         domain: where it learns to learn; discrete actions.
         hidden_size: units of the GRU.
@@ -112,56 +159,58 @@ def rl2(
         episodes_per_trial: episodes in a task, through which the hidden state is carried; a bandit has one.
         num_epochs: passes over the batch.
         num_minibatches: parts of it, in whole trials; it must divide the tasks.
-        discount: within and across episodes.
-        lambda_: of the generalised advantage estimate.
-        clip: PPO's.
+        discount: within and across episodes, in [0, 1].
+        lambda_: of the generalised advantage estimate, in [0, 1].
+        clip: PPO's, in (0, 1).
         entropy: weight of the entropy bonus.
         optimiser: None: Adam with 1e-3 behind a clip of the gradients' norm at 0.5.
 
     Raises:
-        ValueError: for continuous actions, or if minibatches do not divide the tasks.
+        ValueError: for continuous actions, if minibatches do not divide the tasks, or a number is out of range.
     """
     if domain.is_continuous:
         raise ValueError(f"{domain.name} has continuous actions; RL² here is for discrete ones")
     if num_tasks % num_minibatches:
         raise ValueError(f"num_minibatches is {num_minibatches}; it must divide num_tasks = {num_tasks}")
+    check_settings("rl2", discount=discount, lambda_=lambda_, clip=clip)
     codec = make_codec([domain])
     network = Recurrent(hidden_size, codec.num_actions)
     optimiser = optimiser or optax.chain(optax.clip_by_global_norm(0.5), optax.adam(1e-3))
     num_episodes = 1 if domain.is_bandit else episodes_per_trial
-    agent = _make_agent(network, codec)
+    scale = reward_scale(discount, num_episodes * domain.horizon)
     trials = _make_trials(network, codec, domain, num_episodes)
-    loss = _make_loss(network, clip, entropy)
-    advantages = jax.vmap(lambda one: _advantages(one, discount, lambda_))
+    advantages = jax.vmap(lambda one: _advantages(one, scale, discount, lambda_))
+    learn = _make_learn(_make_loss(network, clip, entropy), optimiser, num_epochs, num_minibatches)
 
     def init(key: Array) -> RL2State:
-        sizes = (hidden_size, codec.transition_size, codec.query_size)
+        sizes = (hidden_size, codec.transition_size + 1, codec.query_size + 1)
         params = network.init(key, *(jnp.zeros((size,), jnp.float32) for size in sizes))["params"]
         return RL2State(params, optimiser.init(params))
 
     def update(state: RL2State, key: Array) -> tuple[RL2State, dict[str, Array]]:
-        key_trials, key_epochs = jax.random.split(key)
+        key_trials, key_learn = jax.random.split(key)
         batch = jax.vmap(trials, (None, 0))(state.params, jax.random.split(key_trials, num_tasks))
-        data = (batch, advantages(batch))
+        state, info = learn(state, (batch, advantages(batch)), key_learn)
+        return state, {**_returns(batch.reward, num_episodes), **info}
 
-        def minibatch(state: RL2State, index: Array) -> tuple[RL2State, Array]:
-            part = jax.tree.map(lambda leaf: leaf[index], data)
-            value, gradient = jax.value_and_grad(loss)(state.params, *part)
-            updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
-            return RL2State(optax.apply_updates(state.params, updates), optimiser_state), value
+    return RL2(codec, init, update, _make_agent(network, codec))
 
-        orders = jax.vmap(lambda key: jax.random.permutation(key, num_tasks))(jax.random.split(key_epochs, num_epochs))
-        state, losses = jax.lax.scan(minibatch, state, orders.reshape(num_epochs * num_minibatches, -1))
-        returns = batch.reward.reshape(num_tasks, num_episodes, -1).sum(-1)
-        metrics = {
-            "loss": jnp.mean(losses),
-            "fitness": jnp.mean(returns),
-            "first_return": jnp.mean(returns[:, 0]),
-            "last_return": jnp.mean(returns[:, -1]),
-        }
-        return state, metrics
 
-    return RL2(codec, init, update, agent)
+def _returns(reward: Float[Array, "K N"], num_episodes: int) -> dict[str, Float[Array, ""]]:
+    returns = jnp.mean(jnp.sum(reward.reshape(reward.shape[0], num_episodes, -1), axis=-1), axis=0)
+    return {"fitness": jnp.mean(returns), "first_return": returns[0], "last_return": returns[-1]}
+
+
+def reward_scale(discount: float, num_steps: int) -> float:
+    """Returns what rewards are multiplied by while learning, so that values are means of rewards and not sums.
+
+    The critic shares layers with the policy; errors of the size of sums would leave the policy no part in them.
+    """
+    return max(1.0 - discount, 1.0 / num_steps)
+
+
+def _with_flag(encoded: Float[Array, " F"], flag: Bool[Array, ""]) -> Float[Array, " f"]:
+    return jnp.concatenate([encoded, flag.astype(jnp.float32)[None]])
 
 
 def _make_agent(network: Recurrent, codec: Codec) -> Callable[..., InContextAgent]:
@@ -169,17 +218,22 @@ def _make_agent(network: Recurrent, codec: Codec) -> Callable[..., InContextAgen
         codec.index(domain)  # refuses what does not fit
         law, allowed = categorical(codec.num_actions), codec.allowed_actions(domain)
 
-        def act(hidden: Array, observation: Any, key: Array) -> Array:
-            query = codec.query(domain, observation)
-            logits, _ = network.apply({"params": params}, hidden, query, method=network.decide)
+        def init(key: Array, capacity: int) -> Hidden:
+            return Hidden(jnp.zeros((network.hidden_size,), jnp.float32), jnp.bool_(True))
+
+        def act(memory: Hidden, observation: Any, key: Array) -> Array:
+            query = _with_flag(codec.query(domain, observation), memory.is_first)
+            logits, _ = network.apply({"params": params}, memory.state, query, method=network.decide)
             logits = categorical_mask(logits, allowed)
             return law.mode(logits) if greedy else law.sample(logits, key)
 
-        def observe(hidden: Array, transition: Transition, is_valid: Array) -> Array:
-            encoded = codec.transition(domain, transition)
-            return choose(network.apply({"params": params}, hidden, encoded, method=network.advance), hidden, is_valid)
+        def observe(memory: Hidden, transition: Transition, is_valid: Array) -> Hidden:
+            encoded = _with_flag(codec.transition(domain, transition), memory.is_first)
+            gates = network.apply({"params": params}, encoded, method=network.gates)
+            hidden = network.apply({"params": params}, memory.state, gates, method=network.advance)
+            return choose(Hidden(hidden, jnp.bool_(False)), memory, is_valid)
 
-        return InContextAgent(lambda key, capacity: jnp.zeros((network.hidden_size,), jnp.float32), act, observe)
+        return InContextAgent(init, act, observe, lambda memory, key: memory._replace(is_first=jnp.bool_(True)))
 
     return agent
 
@@ -189,32 +243,35 @@ def _make_trials(network: Recurrent, codec: Codec, domain: Domain, num_episodes:
     env, horizon = domain.env, domain.horizon
 
     def trial(params: Any, key: Array) -> Trials:
-        key_task, key_run = jax.random.split(key)
+        key_task, key_reset, key_steps = jax.random.split(key, 3)
         task = domain.family.sample(key_task).params.replace(max_steps_in_episode=jnp.int32(horizon))
 
-        def step(carry: tuple[Array, Any, Any], index: Array) -> tuple[tuple, Trials]:
-            hidden, observation, state = carry
-            key_act, key_step = jax.random.split(jax.random.fold_in(key_run, index))
-            query = codec.query(domain, observation)
-            logits, value = network.apply({"params": params}, hidden, query, method=network.decide)
+        def step(carry: tuple, index: Array) -> tuple[tuple, Trials]:
+            memory, observation, state = carry
+            key_act, key_step = jax.random.split(jax.random.fold_in(key_steps, index))
+            query = _with_flag(codec.query(domain, observation), memory.is_first)
+            logits, value = network.apply({"params": params}, memory.state, query, method=network.decide)
             action = jax.random.categorical(key_act, logits).astype(jnp.int32)
-            seen, state, reward, _, _, info = env.step(key_step, state, action, task)
+            seen, state, reward, terminated, truncated, info = env.step(key_step, state, action, task)
             transition = codec.transition(domain, Transition(observation, action, reward, info["final_observation"]))
-            hidden = network.apply({"params": params}, hidden, transition, method=network.advance)
+            transition = _with_flag(transition, memory.is_first)
+            gates = network.apply({"params": params}, transition, method=network.gates)
+            hidden = network.apply({"params": params}, memory.state, gates, method=network.advance)
             log_probability = jax.nn.log_softmax(logits)[action]
-            return (hidden, seen, state), Trials(query, transition, action, log_probability, value, reward)
+            memory = Hidden(hidden, terminated | truncated)
+            return (memory, seen, state), Trials(query, transition, action, log_probability, value, reward)
 
-        start = (jnp.zeros((network.hidden_size,), jnp.float32), *env.reset_env(key_run, task))
-        return jax.lax.scan(step, start, jnp.arange(num_episodes * horizon))[1]
+        memory = Hidden(jnp.zeros((network.hidden_size,), jnp.float32), jnp.bool_(True))
+        return jax.lax.scan(step, (memory, *env.reset_env(key_reset, task)), jnp.arange(num_episodes * horizon))[1]
 
     return trial
 
 
-def _advantages(trial: Trials, discount: float, lambda_: float) -> Float[Array, " N"]:
+def _advantages(trial: Trials, scale: float, discount: float, lambda_: float) -> Float[Array, " N"]:
     """Returns advantages over a whole trial, whose end is an end: episodes within it are not."""
     last = jnp.arange(trial.reward.shape[0]) == trial.reward.shape[0] - 1
     return generalised_advantages(
-        trial.reward,
+        scale * trial.reward,
         trial.value,
         jnp.roll(trial.value, -1),
         terminated=last,
@@ -224,29 +281,46 @@ def _advantages(trial: Trials, discount: float, lambda_: float) -> Float[Array, 
     )
 
 
-def _make_loss(network: Recurrent, clip: float, entropy: float) -> Callable[[Any, Trials, Array], Float[Array, ""]]:
-    """Returns PPO's loss on whole trials, through all their steps."""
+def _make_loss(network: Recurrent, clip: float, entropy: float) -> Callable[[Any, Trials, Array], tuple[Array, dict]]:
+    """Returns PPO's loss on whole trials, through all their steps, and statistics."""
 
-    def replay(params: Any, transitions: Float[Array, "N F"]) -> Float[Array, "N n"]:
-        """Returns the hidden state before every step."""
+    def loss(params: Any, trials: Trials, advantage: Float[Array, "K N"]) -> tuple[Array, dict[str, Array]]:
+        def apply(method: Any, *inputs: Array) -> Any:
+            return network.apply({"params": params}, *inputs, method=method)
 
-        def step(hidden: Array, transition: Array) -> tuple[Array, Array]:
-            after = jnp.asarray(network.apply({"params": params}, hidden, transition, method=network.advance))
-            return after, hidden
-
-        return jax.lax.scan(step, jnp.zeros((network.hidden_size,), jnp.float32), transitions)[1]
-
-    def loss(params: Any, trials: Trials, advantage: Float[Array, "K N"]) -> Float[Array, ""]:
-        hidden = jax.vmap(replay, (None, 0))(params, trials.transition)
-        read = network.apply({"params": params}, hidden, trials.query, method=network.decide)
-        logits, value = (jnp.asarray(part) for part in read)
+        hidden = jax.vmap(lambda one: apply(network.replay, one))(trials.transition)
+        logits, value = apply(network.decide, hidden, trials.query)
         log_law = jax.nn.log_softmax(logits)
         taken = jnp.take_along_axis(log_law, trials.action[..., None], axis=-1)[..., 0]
-        ratio = jnp.exp(taken - trials.log_probability)
-        normalised = (advantage - jnp.mean(advantage)) / (jnp.std(advantage) + 1e-8)
+        log_ratio, normalised = taken - trials.log_probability, normalise(advantage)
+        ratio = jnp.exp(log_ratio)
         surrogate = jnp.minimum(ratio * normalised, jnp.clip(ratio, 1.0 - clip, 1.0 + clip) * normalised)
-        error = 0.5 * jnp.mean((value - (advantage + trials.value)) ** 2)
-        spread = -jnp.mean(jnp.sum(jnp.exp(log_law) * log_law, axis=-1))
-        return -jnp.mean(surrogate) + 0.5 * error - entropy * spread
+        info = {
+            "policy_entropy": -jnp.mean(jnp.sum(jnp.exp(log_law) * log_law, axis=-1)),
+            "policy_kl": kl_estimate(log_ratio),
+            "value_loss": value_loss(value, advantage + trials.value),
+        }
+        total = -jnp.mean(surrogate) + VALUE_COEFFICIENT * info["value_loss"] - entropy * info["policy_entropy"]
+        return total, {"loss": total, **info}
 
     return loss
+
+
+def _make_learn(
+    loss: Callable, optimiser: optax.GradientTransformation, num_epochs: int, num_minibatches: int
+) -> Callable:
+    """Returns `learn(state, data [K, N], key) -> (state, info)`: passes over the data in parts of whole trials."""
+
+    def learn(state: RL2State, data: tuple[Trials, Array], key: Array) -> tuple[RL2State, dict[str, Array]]:
+        def minibatch(state: RL2State, index: Array) -> tuple[RL2State, dict[str, Array]]:
+            part = jax.tree.map(lambda leaf: leaf[index], data)
+            gradient, info = jax.grad(loss, has_aux=True)(state.params, *part)
+            updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
+            info["gradient_norm"] = optax.tree.norm(gradient)
+            return RL2State(optax.apply_updates(state.params, updates), optimiser_state), info
+
+        indices = minibatch_indices(key, data[1].shape[0], num_epochs, num_minibatches)
+        state, info = jax.lax.scan(minibatch, state, indices)
+        return state, jax.tree.map(jnp.mean, info)
+
+    return learn

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,7 @@ from envs.domain import posterior
 from envs.domains import make_domain
 from metarl.experiments.bayes_gap import make_gap, posteriors, probe_lengths
 from metarl.experiments.pretrain import make_pretraining
+from metarl.experiments.pretrain_config import TrainingConfig
 from metarl.experiments.pretrain_presets import SMOKE
 from metarl.incontext.collect import make_collect
 
@@ -40,10 +43,10 @@ def test_a_model_that_says_the_same_to_everything_is_short_by_what_the_data_tell
 
 
 def test_training_closes_the_gap_and_never_falls_below_the_floor():
-    experiment = make_pretraining(SMOKE).experiment
+    experiment = make_pretraining(replace(SMOKE, updates=300, training=TrainingConfig(16, 1e-2))).experiment
     state = jax.jit(experiment.init)(jax.random.key(0))
     step, trace = jax.jit(experiment.step), []
-    for _ in range(20):
+    for _ in range(30):
         state, metrics = step(state)
         trace.append({name: float(value) for name, value in metrics.items()})
     gaps = [name for name in trace[0] if name.startswith("bayes_gap/")]
