@@ -64,7 +64,18 @@ DPT_DARKROOM = PretrainConfig(
     acting=replace(DARKROOM_ACTING, num_tasks=4096),
 )
 DPT_DARKROOM_PERMUTED = replace(
-    DPT_DARKROOM, env=("darkroom-permuted",), learner=replace(DPT_DARKROOM.learner, on_policy_episodes=4)
+    DPT_DARKROOM,
+    env=("darkroom-permuted",),
+    learner=replace(DPT_DARKROOM.learner, on_policy_episodes=4),
+    acting=ActingConfig(),
+)
+DPT_DARKROOM_PERMUTED_CPU = replace(
+    DPT_DARKROOM_CPU,
+    updates=1000,
+    env=("darkroom-permuted",),
+    context_length=100,
+    learner=replace(DPT_DARKROOM_CPU.learner, on_policy_episodes=3),
+    acting=ActingConfig(num_tasks=256, num_episodes=10),
 )
 DPT_TABULAR = PretrainConfig(
     updates=10_000, env=("tabular-mdp",), context_length=200, model=PAPER_MODEL, training=PAPER_TRAINING
@@ -87,9 +98,10 @@ AD_DARKROOM = PretrainConfig(
 )
 AD_DARKROOM_CPU = replace(
     AD_DARKROOM,
-    updates=1500,
+    updates=600,
     model=replace(CPU_MODEL, width=64, num_layers=3, positions="rope"),
     training=TrainingConfig(batch_size=16, learning_rate=2e-3),
+    acting=replace(AD_DARKROOM.acting, num_tasks=256),
 )
 RL2_DARKROOM = PretrainConfig(
     updates=5000,
@@ -99,7 +111,7 @@ RL2_DARKROOM = PretrainConfig(
     training=TrainingConfig(learning_rate=1e-3),
     acting=ActingConfig(modes=("online",), protocols=("stepwise",), skips_seen=False),
 )
-RL2_DARKROOM_CPU = replace(RL2_DARKROOM, updates=1000, learner=RL2Config())
+RL2_DARKROOM_CPU = replace(RL2_DARKROOM, updates=500, learner=RL2Config())
 SMOKE = PretrainConfig(
     updates=50,
     updates_per_step=10,
@@ -127,6 +139,7 @@ PRETRAIN_PRESETS: dict[str, PretrainPreset] = {
     "dpt-tabular": PretrainPreset(DPT_TABULAR, "random tabular MDPs; an accelerator"),
     "ad-darkroom": PretrainPreset(AD_DARKROOM, "algorithm distillation in the Dark Room; an accelerator"),
     "rl2-darkroom": PretrainPreset(RL2_DARKROOM, "RL² in the Dark Room; an accelerator"),
+    "dpt-darkroom-permuted-cpu": PretrainPreset(DPT_DARKROOM_PERMUTED_CPU, "the same, small; minutes on CPU"),
     "ad-darkroom-cpu": PretrainPreset(AD_DARKROOM_CPU, "the same, small; 20 minutes on CPU"),
     "rl2-darkroom-cpu": PretrainPreset(RL2_DARKROOM_CPU, "the same, small; 20 minutes on CPU"),
     "smoke": PretrainPreset(SMOKE, "everything once, tiny; under a minute"),
