@@ -1,4 +1,4 @@
-"""`metarl zoo list | show NAME | pack RUN`: the trained rules that ship with the package."""
+"""`metarl zoo list | show NAME | pack RUN`: the trained rules and models that ship with the package."""
 
 import json
 from dataclasses import dataclass
@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import tyro
 
 from metarl.cli.parse import parse
-from metarl.cli.tables import print_tables
+from metarl.cli.tables import print_acting_tables, print_tables
 from metarl.run.directory import write_atomic
 
 ACTIONS = ("list", "show", "pack")
+EVALUATION = "evaluation.json"
 USAGE = """usage: metarl zoo {list,show,pack} ...
 
-list       the rules
+list       the rules and models
 show NAME  what is known of one of them
 pack RUN   make an entry of a finished run
 
@@ -23,20 +24,22 @@ pack RUN   make an entry of a finished run
 
 @dataclass(frozen=True)
 class ShowArguments:
-    """Print where a rule comes from, how its meta-training went and what it was measured to do."""
+    """Print where a rule or model comes from, how its training went and what it was measured to do."""
 
     name: Annotated[str, tyro.conf.Positional]
-    """Name of the rule; 'metarl zoo list' lists them."""
+    """Name in the zoo; 'metarl zoo list' lists them."""
 
 
 @dataclass(frozen=True)
 class PackArguments:
-    """Make a zoo entry of a finished run: its rule, the curve of its meta-training and its evaluation."""
+    """Make a zoo entry of a finished run: its rule or model, the curve of its training and its evaluation."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Directory of a finished run of 'metarl discover'."""
+    """Directory of a finished run of 'metarl discover' or 'metarl pretrain'."""
     out: Path
     """Directory of the entry, such as metarl/zoo/ta-lpo; an older entry is replaced."""
+    evaluation: Path | None = None
+    """Evaluation file of 'metarl evaluate' to ship with a model. None: the run's own."""
 
 
 def zoo(words: list[str]) -> None:
@@ -54,7 +57,7 @@ def zoo(words: list[str]) -> None:
         _show(parse(ShowArguments, rest, prog="metarl zoo show").name)
     elif action == "pack":
         arguments = parse(PackArguments, rest, prog="metarl zoo pack")
-        pack(arguments.run, arguments.out)
+        pack(arguments.run, arguments.out, arguments.evaluation)
         print(f"zoo entry: {arguments.out}")
     else:
         raise ValueError(f"'metarl zoo' was given {action!r}; choose one of {', '.join(ACTIONS)}")
@@ -67,7 +70,10 @@ def _list(rest: list[str]) -> None:
         raise ValueError(f"'metarl zoo list' takes no arguments, but {' '.join(rest)!r} was given")
     for name in zoo.names():
         record = zoo.load(name).loaded.record
-        print(f"{name:10s} {record['run']}, seed {record['config']['seed']}: {describe(record['config'])}")
+        print(f"{name:14s} {record['run']}, seed {record['config']['seed']}: {describe(record['config'])}")
+    for name in zoo.model_names():
+        record = zoo.load_pretrained(name).record
+        print(f"{name:14s} {record['run']}, seed {record['config']['seed']}: {describe_model(record['config'])}")
 
 
 def describe(config: dict[str, Any]) -> str:
@@ -79,48 +85,72 @@ def describe(config: dict[str, Any]) -> str:
     return f"{name} on {', '.join(config['family']['env'])}{length}, {config['generations']} generations"
 
 
+def describe_model(config: dict[str, Any]) -> str:
+    """Returns in a few words what a pretraining run's configuration, as in its file, trained and where."""
+    kind = {"DPTConfig": "decision-pretrained", "ADConfig": "distilled", "RL2Config": "RL²"}[config["learner"]["type"]]
+    model = config["model"]
+    size = f"width {model['width']}, {model['num_layers']} layers, {model['attention']} attention"
+    return f"{kind} on {', '.join(config['env'])}, {size}, {config['updates']} updates"
+
+
 def _show(name: str) -> None:
     from metarl import zoo
 
-    loaded, evaluation = zoo.load(name).loaded, zoo.evaluation_of(name)
-    config, curve = loaded.record["config"], loaded.record["curve"]
+    is_model = name in zoo.model_names()
+    loaded = zoo.load_pretrained(name) if is_model else zoo.load(name).loaded
+    evaluation, config, curve = zoo.evaluation_of(name), loaded.record["config"], loaded.record["curve"]
     git = loaded.record["git"] or {}
-    print(f"{name}: {describe(config)}, seed {config['seed']}, commit {git.get('commit', 'not recorded')}")
+    words = describe_model(config) if is_model else describe(config)
+    print(f"{name}: {words}, seed {config['seed']}, commit {git.get('commit', 'not recorded')}")
     print(f"settings: {json.dumps(loaded.settings)}")
-    print("meta-training, mean fitness of the population: ", end="")
-    print(", ".join(f"{value:.3f} at {step}" for step, value in zip(curve["step"], curve["fitness"], strict=True)))
-    print_tables(evaluation["rows"])
+    values = curve["loss" if is_model else "fitness"]
+    print("training, mean loss: " if is_model else "meta-training, mean fitness of the population: ", end="")
+    print(", ".join(f"{value:.3f} at {step}" for step, value in zip(curve["step"], values, strict=True)))
+    (print_acting_tables if is_model else print_tables)(evaluation["rows"])
     print(f"\nmeasured by: {evaluation['command']}\non: {evaluation['device']}, commit {evaluation['commit']}")
     print(f"files: {zoo.directory_of(name)}")
 
 
-def pack(run: Path, out: Path) -> None:
+def pack(run: Path, out: Path, evaluation_file: Path | None = None) -> None:
     """Writes the zoo entry of a finished run.
 
-    The curve is thinned to 40 means over equal blocks of generations. Of the evaluation, returns that also stand there
-    normalised are left out, and values are rounded to 5 digits.
+    The curve is thinned to 40 means over equal blocks of steps. Of the evaluation, returns that also stand there
+    normalised are left out, values are rounded to 5 digits, and of a model no values of single tasks are kept.
 
     Raises:
         ValueError: if the run is not finished.
     """
-    from metarl.objectives.export import load_rule, save_rule
-    from metarl.zoo import EVALUATION
-
-    for file in ("export/rule.json", "evaluation.json", "metrics.jsonl"):
-        if not (run / file).is_file():
-            raise ValueError(f"{run} has no {file}; give a run that 'metarl discover' has finished")
-    rule = load_rule(run / "export")
-    save_rule(out, rule.objective, rule.settings, rule.meta_params, {**rule.record, "curve": _curve(run)})
-    evaluation = json.loads((run / "evaluation.json").read_text())
+    source = run / "evaluation.json" if evaluation_file is None else evaluation_file
+    is_model = (run / "export/model.json").is_file()
+    for file in (run / ("export/model.json" if is_model else "export/rule.json"), source, run / "metrics.jsonl"):
+        if not file.is_file():
+            raise ValueError(f"{run} lacks {file}; give a run that 'metarl discover' or 'metarl pretrain' has finished")
+    evaluation = json.loads(source.read_text())
+    _pack_model(run, out) if is_model else _pack_rule(run, out)
     normalised = {row["env"] for row in evaluation["rows"] if row["metric"] == "normalised_return"}
     rows = [row for row in evaluation["rows"] if row["metric"] != "return" or row["env"] not in normalised]
-    rows = [{**row, "values": [float(f"{value:.5g}") for value in row["values"]]} for row in rows]
+    rows = [{**row, "values": [] if is_model else [float(f"{x:.5g}") for x in row["values"]]} for row in rows]
     write_atomic(out / EVALUATION, json.dumps({**evaluation, "rows": rows}, allow_nan=False) + "\n")
 
 
-def _curve(run: Path, num_points: int = 40) -> dict[str, list[float]]:
+def _pack_rule(run: Path, out: Path) -> None:
+    from metarl.objectives.export import load_rule, save_rule
+
+    rule = load_rule(run / "export")
+    record = {**rule.record, "curve": _curve(run, "fitness")}
+    save_rule(out, rule.objective, rule.settings, rule.meta_params, record)
+
+
+def _pack_model(run: Path, out: Path) -> None:
+    from metarl.incontext.export import load_model, save_model
+
+    model = load_model(run / "export")
+    save_model(out, model.settings, model.env, model.params, {**model.record, "curve": _curve(run, "loss")})
+
+
+def _curve(run: Path, metric: str, num_points: int = 40) -> dict[str, list[float]]:
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     size = -(-len(records) // num_points)
     blocks = [records[start : start + size] for start in range(0, len(records), size)]
-    means = [sum(record["fitness"] or 0.0 for record in block) / len(block) for block in blocks]
-    return {"step": [block[-1]["step"] for block in blocks], "fitness": [float(f"{mean:.5g}") for mean in means]}
+    means = [sum(record[metric] or 0.0 for record in block) / len(block) for block in blocks]
+    return {"step": [block[-1]["step"] for block in blocks], metric: [float(f"{mean:.5g}") for mean in means]}

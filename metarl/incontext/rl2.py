@@ -163,7 +163,7 @@ def rl2(
         lambda_: of the generalised advantage estimate, in [0, 1].
         clip: PPO's, in (0, 1).
         entropy: weight of the entropy bonus.
-        optimiser: None: Adam with 1e-3 behind a clip of the gradients' norm at 0.5.
+        optimiser: None: Adam with 3e-3 behind a clip of the gradients' norm at 0.5.
 
     Raises:
         ValueError: for continuous actions, if minibatches do not divide the tasks, or a number is out of range.
@@ -175,7 +175,7 @@ def rl2(
     check_settings("rl2", discount=discount, lambda_=lambda_, clip=clip)
     codec = make_codec([domain])
     network = Recurrent(hidden_size, codec.num_actions)
-    optimiser = optimiser or optax.chain(optax.clip_by_global_norm(0.5), optax.adam(1e-3))
+    optimiser = optimiser or optax.chain(optax.clip_by_global_norm(0.5), optax.adam(3e-3))
     num_episodes = 1 if domain.is_bandit else episodes_per_trial
     scale = reward_scale(discount, num_episodes * domain.horizon)
     trials = _make_trials(network, codec, domain, num_episodes)

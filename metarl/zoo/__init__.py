@@ -1,7 +1,8 @@
-"""Trained rules that ship with the package: `load("ta-lpo")` gives a pure function for someone else's loss.
+"""What was trained and ships with the package: rules for someone else's loss, models that act in context.
 
-Each is a directory with `rule.npz` and `rule.json` (numbers, settings, the configuration and curve of the run that made
-it) and `evaluation.json` (what it was measured to do).
+`load("ta-lpo")` gives a pure function, `load_pretrained("dpt-bandit")` a model. Each is a directory with `rule.npz` and
+`rule.json`, or `model.npz` and `model.json` (numbers, settings, configuration and curve of the run that made it), and
+`evaluation.json` (what it was measured to do).
 """
 
 import difflib
@@ -13,6 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from metarl.incontext.export import TrainedModel, load_model
 from metarl.objectives.base import Objective, Rollout
 from metarl.objectives.export import DESCRIPTION, LoadedRule, load_rule
 from metarl.objectives.registry import make_objective
@@ -112,6 +114,8 @@ def load(name: str) -> DriftRule | TargetRule:
     Raises:
         ValueError: if there is no such rule.
     """
+    if name in model_names():
+        raise ValueError(f"{name} is a model and no rule; load_pretrained({name!r}) gives it")
     loaded = load_rule(directory_of(name))
     has_drift = make_objective(loaded.objective, _AnySpace(), **loaded.settings).drift is not None
     return (DriftRule if has_drift else TargetRule)(name, loaded)
@@ -124,6 +128,17 @@ def evaluation_of(name: str) -> dict[str, Any]:
         ValueError: if there is no such rule.
     """
     return json.loads((directory_of(name) / EVALUATION).read_text())
+
+
+def load_pretrained(name: str) -> TrainedModel:
+    """Returns the model of this name; its `agent()` acts in the domain that it was trained in.
+
+    Raises:
+        ValueError: if there is no such model.
+    """
+    if name not in model_names():
+        raise ValueError(f"the zoo has no model called {name!r}; there are {', '.join(model_names())}")
+    return load_model(directory_of(name))
 
 
 def _progress(step: Count, lifetime: Count) -> Progress:

@@ -14,6 +14,7 @@ from metarl.run.errors import Interrupted
 
 ROOT = Path(__file__).parents[2]
 DISCOVER = ("metarl/cli/discover.py", "metarl/experiments/config.py", "metarl/experiments/agent_config.py")
+PRETRAIN = ("metarl/cli/pretrain.py", "metarl/experiments/pretrain_config.py")
 EVALUATE = ("metarl/cli/evaluate.py",)
 
 
@@ -51,6 +52,11 @@ def test_help_names_every_command_and_its_purpose(cli, words):
     ("command", "presets", "files"),
     [
         ("discover", [(), ("--preset", "ta-lpo-cpu")], DISCOVER),  # the fields of a rule are those of its kind
+        (
+            "pretrain",
+            [(), ("--preset", "ad-darkroom"), ("--preset", "rl2-darkroom"), ("--learner.reward-temperature", "1.0")],
+            PRETRAIN,
+        ),
         ("evaluate", [()], EVALUATE),
         ("plot", [()], ()),
     ],

@@ -3,15 +3,18 @@
 import pytest
 
 from metarl.experiments.presets import PRESETS
+from metarl.experiments.pretrain_presets import PRETRAIN_PRESETS
 
 
 @pytest.mark.parametrize("words", [("presets",), ("presets", "--help")])
 def test_every_preset_is_listed_with_its_purpose(cli, words):
     answer = cli(*words)
     assert answer.code == 0 and answer.err == ""
-    lines = answer.out.splitlines()
-    assert [line.split()[0] for line in lines] == list(PRESETS)
-    assert all(preset.purpose in line for preset, line in zip(PRESETS.values(), lines, strict=True))
+    lines = [line for line in answer.out.splitlines() if line.startswith("  ")]
+    presets = {**PRESETS, **PRETRAIN_PRESETS}
+    assert [line.split()[0] for line in lines] == [*PRESETS, *PRETRAIN_PRESETS] and len(presets) == len(lines) - 1
+    for preset, line in zip([*PRESETS.values(), *PRETRAIN_PRESETS.values()], lines, strict=True):
+        assert preset.purpose in line
 
 
 def test_arguments_are_refused(refused):

@@ -95,5 +95,5 @@ def test_a_rule_reproduces_its_stored_evaluation(name):
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
-    with pytest.raises(ValueError, match="no rule called 'ta-lpx'; did you mean ta-lpo"):
+    with pytest.raises(ValueError, match="has nothing called 'ta-lpx'; did you mean ta-lpo"):
         zoo.load("ta-lpx")
