@@ -148,7 +148,7 @@ def _pack_model(run: Path, out: Path) -> None:
     save_model(out, model.settings, model.env, model.params, {**model.record, "curve": _curve(run, "loss")})
 
 
-def _curve(run: Path, metric: str, num_points: int = 40) -> dict[str, list[float]]:
+def _curve(run: Path, metric: str, num_points: int = 40) -> dict[str, list]:
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     size = -(-len(records) // num_points)
     blocks = [records[start : start + size] for start in range(0, len(records), size)]

@@ -53,6 +53,9 @@ def examine_models(
     own: dict[str, Callable[[Any], InContextAgent]] = {}
     skips_seen = config.skips_seen and domain.pair_index is not None
     for index, contestant in enumerate(contestants):
+        contestant.agent(
+            contestant.weights, domain, skips_seen=skips_seen
+        )  # refuses what does not fit, before any work
         for suffix, greedy in (("", False), ("-greedy", True)):
 
             def make(weights: Any, index: int = index, contestant: Contestant = contestant, greedy: bool = greedy):

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from envs.domain import Domain
-from metarl.lifetime.agent import make_agent
+from metarl.lifetime.agent import AgentState, make_agent
+from metarl.lifetime.learn import make_learn
 from metarl.lifetime.optimiser import make_optimiser
 from metarl.networks.network import make_network
 from metarl.objectives.ppo import ppo
@@ -64,16 +65,17 @@ def ppo_from_scratch(
     learning_rate: float = 3e-3,
     num_epochs: int = 8,
     num_minibatches: int = 4,
-    entropy: float = 0.02,
+    entropy: float = 0.05,
     hidden: tuple[int, ...] = (64, 64),
 ) -> Callable[[Any, Array], Float[Array, " E"]]:
     """Returns `learn(params, key) -> return of each episode [E]` of a fresh agent in one task; vmap it over tasks.
 
-    It acts in one environment and learns after every episode, so that its episode e is to be held against the episode e
-    of a learner in context: as many steps of the world for both.
+    It acts in one environment and learns after every T steps, so that its episode e is to be held against the episode e
+    of a learner in context: no more steps of the world for one than for the other. Where episodes terminate early, it
+    begins the next one at once.
 
     Args:
-        domain: where; discrete actions, and episodes that do not terminate early.
+        domain: where; discrete actions.
         num_episodes: E, at least 1.
         horizon: T, steps of an episode; None: the domain's own.
         learning_rate: of Adam.
@@ -83,11 +85,13 @@ def ppo_from_scratch(
         hidden: widths of the layers.
 
     Raises:
-        ValueError: for continuous actions, or if minibatches do not divide the steps.
+        ValueError: for continuous actions, a number below 1, or if minibatches do not divide the steps.
     """
     if domain.is_continuous:
         raise ValueError(f"{domain.name} has continuous actions; PPO from scratch is here for discrete ones")
     horizon = domain.horizon if horizon is None else horizon
+    if min(num_episodes, horizon) < 1:
+        raise ValueError(f"num_episodes is {num_episodes} and horizon {horizon}; both must be at least 1")
     env = EncodedEnvironment(domain)
     objective = ppo(env.action_space(), entropy_coefficient=entropy)
     network = make_network(
@@ -100,27 +104,31 @@ def ppo_from_scratch(
         max_grad_norm=0.5,
         joint_clip=True,
     )
-    agent = make_agent(
-        env,
-        objective,
-        network,
-        optimiser,
-        action_space=env.action_space(),
-        num_envs=1,
-        unroll_length=horizon,
-        num_epochs=num_epochs,
-        num_minibatches=num_minibatches,
-    )
+    schedule = {"num_epochs": num_epochs, "num_minibatches": num_minibatches}
+    sizes = {"num_envs": 1, "unroll_length": horizon, **schedule}
+    agent = make_agent(env, objective, network, optimiser, action_space=env.action_space(), **sizes)
+    learn_from = make_learn(objective, network, optimiser, anneals=False, **schedule)
 
     def learn(params: Any, key: Array) -> Float[Array, " E"]:
         key_init, key_life = jax.random.split(key)
         params = params.replace(max_steps_in_episode=jnp.int32(horizon))
 
-        def episode(state: Any, index: Array) -> tuple[Any, Array]:
+        def update(state: AgentState, index: Array) -> tuple[AgentState, tuple[Array, Array]]:
+            key_rollout, key_learn = jax.random.split(jax.random.fold_in(key_life, index))
+            workers, seen = agent.rollout(state, params, key_rollout)
             progress = Progress(index, jnp.int32(num_episodes))
-            state, info = agent.update((), state, params, progress, jax.random.fold_in(key_life, index))
-            return state, info["reward"] * horizon
+            weights, moments, _ = learn_from((), state.params, state.optimiser, seen, progress, key_learn)
+            state = state._replace(params=weights, optimiser=moments, workers=workers)
+            return state, (seen.reward[:, 0], seen.done[:, 0])
 
-        return jax.lax.scan(episode, agent.init(key_init, params), jnp.arange(num_episodes))[1]
+        _, (reward, done) = jax.lax.scan(update, agent.init(key_init, params), jnp.arange(num_episodes))
+        return episode_returns(reward.reshape(-1), done.reshape(-1), num_episodes)
 
     return learn
+
+
+def episode_returns(reward: Float[Array, " N"], done: Bool[Array, " N"], num_episodes: int) -> Float[Array, " E"]:
+    """Returns the sum of rewards of each of the first E episodes, of which `done` marks the last steps."""
+    ended = done.astype(jnp.int32)
+    episode = jnp.cumsum(ended) - ended
+    return jnp.zeros((num_episodes,), jnp.float32).at[episode].add(reward, mode="drop")
