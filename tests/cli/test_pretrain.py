@@ -94,7 +94,7 @@ def test_bad_input_is_refused(finished, refused, tmp_path):
     refused("pretrain", "--preset", "dpt", mentions=["no preset 'dpt'", "dpt-bandit-cpu"])
     refused("pretrain", "--env", "bandit@arms=3", "--runs", tmp_path, mentions=["arms=3", "num_arms"])
     refused("pretrain", "--updates", 7, mentions=["multiple of updates_per_step"])
-    refused("pretrain", "--model.reads-positions", "True", "--runs", tmp_path, mentions=["causal attention"])
+    refused("pretrain", "--model.reads-positions", "--runs", tmp_path, mentions=["causal attention"])
     refused("pretrain", "--devices", 3, "--runs", tmp_path, mentions=["does not divide training.batch_size"])
     assert not list(tmp_path.glob("dpt*"))
 

@@ -5,15 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from envs.darkroom import goal_cells
+from envs.domains import make_domain
 from metarl import zoo
 from metarl.cli.rules import find_rule
 from metarl.experiments.build import build_families
 from metarl.experiments.config import CONFIG_TYPES
 from metarl.experiments.evaluate import evaluate_arms
 from metarl.experiments.lives import Arm
+from metarl.experiments.pretrain_config import PRETRAIN_CONFIG_TYPES, ActingConfig
+from metarl.incontext.agent import Transition
+from metarl.incontext.deploy import deploy_many, make_deploy, make_offline_episode
 from metarl.objectives.base import Rollout
 from metarl.progress import Progress
-from metarl.run.config_codec import decode
+from metarl.run.config_codec import decode, encode
 
 NAMES = ("lpg", "lpo", "ta-lpg", "ta-lpo")
 
@@ -97,3 +102,53 @@ def test_a_rule_reproduces_its_stored_evaluation(name):
 def test_an_unknown_name_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match="has nothing called 'ta-lpx'; did you mean ta-lpo"):
         zoo.load("ta-lpx")
+
+
+MODELS = ("dpt-bandit", "dpt-darkroom", "dpt-linear")
+
+
+def test_the_models_are_there():
+    assert zoo.model_names() == sorted(MODELS)
+    with pytest.raises(ValueError, match="is a model and no rule"):
+        zoo.load("dpt-bandit")
+    with pytest.raises(ValueError, match="no model called 'ta-lpo'"):
+        zoo.load_pretrained("ta-lpo")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_says_where_it_comes_from_and_is_small(name):
+    record = zoo.load_pretrained(name).record
+    config = decode({**record["config"], "acting": encode(ActingConfig())}, PRETRAIN_CONFIG_TYPES)
+    assert config.seed >= 0 and record["git"]["commit"]
+    assert record["curve"]["step"][-1] == config.updates // config.updates_per_step
+    assert record["curve"]["loss"][-1] < record["curve"]["loss"][0]
+    assert sum(file.stat().st_size for file in zoo.directory_of(name).iterdir()) < 1_500_000
+
+
+@pytest.mark.parametrize(("name", "horizon"), [("dpt-bandit", 50), ("dpt-linear", 50)])
+def test_a_bandit_model_loses_what_its_stored_evaluation_says_and_less_than_its_rivals(name, horizon):
+    """On other tasks: the means may differ by four standard errors of both."""
+    rows = [row for row in zoo.evaluation_of(name)["rows"] if row["metric"] == "regret"]
+    stored = {row["arm"]: row for row in rows if row["setting"]["horizon"] == horizon}
+    model, domain = zoo.load_pretrained(name), make_domain(zoo.load_pretrained(name).env[0])
+    deploy = make_deploy(domain, model.agent(domain), horizon=horizon)
+    tasks = jax.vmap(domain.held_out.sample)(jax.random.split(jax.random.key(7), 400)).params
+    regret = np.asarray(jax.jit(lambda key: deploy_many(deploy, tasks, key).regret)(jax.random.key(8))).sum((1, 2))
+    error = np.hypot(regret.std() / 20.0, stored["dpt"]["error"])
+    assert abs(regret.mean() - stored["dpt"]["mean"]) < 4.0 * error
+    rival = "ucb1.0" if name == "dpt-bandit" else "source"
+    assert regret.mean() + 4.0 * error < stored[rival]["mean"]
+    assert stored["dpt"]["mean"] < 1.25 * stored["posterior"]["mean"]
+
+
+def test_the_room_model_goes_to_a_goal_that_it_has_seen():
+    """All held-out goals, each shown by its own rewarded step: the way there takes what it must."""
+    model, domain = zoo.load_pretrained("dpt-darkroom"), make_domain("darkroom")
+    agent = model.agent(domain, skips_seen=True)
+    goals = jnp.asarray(goal_cells(10)[1])
+    tasks = jax.vmap(lambda goal: domain.env.default_params.replace(goal=goal))(goals)
+    play = make_offline_episode(domain, agent)
+    shown = Transition(goals[:, None], jnp.full((20, 1), 4), jnp.ones((20, 1)), goals[:, None])
+    returns = jax.jit(jax.vmap(play))(tasks, shown, jnp.ones((20, 1), bool), jax.random.split(jax.random.key(0), 20))
+    best = 101.0 - np.asarray(goals).sum(1)
+    assert (np.asarray(returns) <= best).all() and np.mean(np.asarray(returns) / best) > 0.9
