@@ -15,6 +15,7 @@ from metarl.experiments.evaluate import evaluate_arms
 from metarl.experiments.lives import Arm
 from metarl.experiments.pretrain_config import PRETRAIN_CONFIG_TYPES, ActingConfig
 from metarl.incontext.agent import Transition
+from metarl.incontext.collect import make_collect
 from metarl.incontext.deploy import deploy_many, make_deploy, make_offline_episode
 from metarl.objectives.base import Rollout
 from metarl.progress import Progress
@@ -142,13 +143,17 @@ def test_a_bandit_model_loses_what_its_stored_evaluation_says_and_less_than_its_
 
 
 def test_the_room_model_goes_to_a_goal_that_it_has_seen():
-    """All held-out goals, each shown by its own rewarded step: the way there takes what it must."""
+    """All held-out goals, each shown by a rewarded step after fifty random ones: the way there takes what it must."""
     model, domain = zoo.load_pretrained("dpt-darkroom"), make_domain("darkroom")
-    agent = model.agent(domain, skips_seen=True)
+    collect, play = make_collect(domain, "uniform", 50), make_offline_episode(domain, model.agent(domain))
+
+    def episode(goal, key):
+        task = domain.env.default_params.replace(goal=goal)
+        shown = Transition(goal[None], jnp.array([4]), jnp.ones((1,)), goal[None])
+        data = jax.tree.map(lambda *parts: jnp.concatenate(parts), collect(task, key).transitions, shown)
+        return play(task, data, jnp.ones((51,), bool), key)
+
     goals = jnp.asarray(goal_cells(10)[1])
-    tasks = jax.vmap(lambda goal: domain.env.default_params.replace(goal=goal))(goals)
-    play = make_offline_episode(domain, agent)
-    shown = Transition(goals[:, None], jnp.full((20, 1), 4), jnp.ones((20, 1)), goals[:, None])
-    returns = jax.jit(jax.vmap(play))(tasks, shown, jnp.ones((20, 1), bool), jax.random.split(jax.random.key(0), 20))
+    returns = np.asarray(jax.jit(jax.vmap(episode))(goals, jax.random.split(jax.random.key(0), 20)))
     best = 101.0 - np.asarray(goals).sum(1)
-    assert (np.asarray(returns) <= best).all() and np.mean(np.asarray(returns) / best) > 0.9
+    assert (returns <= best).all() and np.mean(returns / best) > 0.95
