@@ -36,6 +36,7 @@ DPT_BANDIT_CPU = PretrainConfig(
     learner=DPTConfig(on_policy=0.25),
     model=CPU_MODEL,
     training=CPU_TRAINING,
+    acting=ActingConfig(num_tasks=2048),
 )
 DPT_LINEAR_CPU = replace(DPT_BANDIT_CPU, updates=3000, env=("linear-bandit",), learner=DPTConfig(on_policy=0.5))
 # No held-out goal is possible under the prior of the training goals: the exact references hold all goals possible.
