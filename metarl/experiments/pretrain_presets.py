@@ -89,6 +89,13 @@ DPT_VISUAL_ROOM = PretrainConfig(
     training=TrainingConfig(batch_size=256, learning_rate=1e-3),
     acting=ActingConfig(num_tasks=512, num_episodes=10, skips_seen=False, batch_size=64),
 )
+DPT_VISUAL_ROOM_CPU = replace(
+    DPT_VISUAL_ROOM,
+    updates=1000,
+    model=CPU_MODEL,
+    training=replace(CPU_TRAINING, learning_rate=2e-3),
+    acting=replace(DPT_VISUAL_ROOM.acting, num_tasks=128, modes=("online",), protocols=("official", "frozen")),
+)
 AD_DARKROOM = PretrainConfig(
     updates=10_000,
     env=("darkroom",),
@@ -137,6 +144,7 @@ PRETRAIN_PRESETS: dict[str, PretrainPreset] = {
     "dpt-darkroom": PretrainPreset(DPT_DARKROOM, "the 10 x 10 Dark Room of Lee et al. 2023; an accelerator"),
     "dpt-darkroom-permuted": PretrainPreset(DPT_DARKROOM_PERMUTED, "hidden meanings of the actions; an accelerator"),
     "dpt-visual-room": PretrainPreset(DPT_VISUAL_ROOM, "a room seen through pixels, many tasks; an accelerator"),
+    "dpt-visual-room-cpu": PretrainPreset(DPT_VISUAL_ROOM_CPU, "the same, small; 20 minutes on CPU"),
     "dpt-tabular": PretrainPreset(DPT_TABULAR, "random tabular MDPs; an accelerator"),
     "ad-darkroom": PretrainPreset(AD_DARKROOM, "algorithm distillation in the Dark Room; an accelerator"),
     "rl2-darkroom": PretrainPreset(RL2_DARKROOM, "RL² in the Dark Room; an accelerator"),
