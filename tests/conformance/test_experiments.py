@@ -69,6 +69,10 @@ RECURRENT = replace(
     TINY, env=ROOM, learner=RL2Config(hidden_size=4, num_tasks=4, episodes_per_trial=2, num_minibatches=2)
 )
 TRAINING_METRICS = {"loss", "num_nonfinite", "num_evaluated", "env_steps"}
+RECURRENT_METRICS = {
+    *TRAINING_METRICS, "fitness", "first_return", "last_return", "policy_kl", "policy_entropy", "value_loss",
+    "gradient_norm",
+}  # fmt: skip
 PREDICTION_METRICS = {*TRAINING_METRICS, "gradient_norm"}
 
 
@@ -96,9 +100,7 @@ CASES = {
         lambda: make_pretraining(IN_ROOMS).experiment, PREDICTION_METRICS | gap_metrics(0, 1, 2, 4)
     ),
     "pretrain_ad": Case(lambda: make_pretraining(OF_HISTORIES).experiment, PREDICTION_METRICS),
-    "pretrain_rl2": Case(
-        lambda: make_pretraining(RECURRENT).experiment, TRAINING_METRICS | {"fitness", "first_return", "last_return"}
-    ),
+    "pretrain_rl2": Case(lambda: make_pretraining(RECURRENT).experiment, RECURRENT_METRICS),
     "discover_lpg_with_snes": Case(lambda: make_discovery(ON_A_PROBE).experiment, DISCOVERY_METRICS),
 }
 
