@@ -129,3 +129,13 @@ def test_clusters_of_several_processes_are_joined(no_cluster, name, value, joins
     no_cluster.setenv(name, value)
     devices.initialise()
     assert calls == ([()] if joins else [])
+
+
+def test_spread_cuts_each_leaf_along_its_first_axis_that_divides():
+    tree = {"wide": np.arange(48.0, dtype=np.float32).reshape(3, 16), "odd": np.arange(5.0, dtype=np.float32)}
+    placed = devices.spread(tree, devices.make_mesh(8))
+    assert placed["wide"].sharding.shard_shape((3, 16)) == (3, 2)
+    assert placed["odd"].sharding.is_fully_replicated
+    for name, leaf in tree.items():
+        np.testing.assert_array_equal(placed[name], leaf)
+    assert devices.spread(tree, None) is tree

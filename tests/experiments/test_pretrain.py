@@ -1,0 +1,94 @@
+"""Pretraining over devices, over several domains, and what its configuration refuses."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl.experiments.pretrain import context_length, make_pretraining
+from metarl.experiments.pretrain_config import ADConfig, DPTConfig, ModelConfig, PretrainConfig, TrainingConfig
+from metarl.experiments.pretrain_presets import PRETRAIN_PRESETS
+from populations.mesh import make_mesh, replicate, spread
+
+TINY = PretrainConfig(
+    updates=4,
+    updates_per_step=2,
+    env=("bandit@horizon=6,quadrature=51",),
+    learner=DPTConfig(num_queries=3),
+    model=ModelConfig(width=8, num_layers=1, num_heads=2),
+    training=TrainingConfig(batch_size=16),
+)
+
+
+def trained(config, mesh=None, place=replicate):
+    experiment = make_pretraining(config, mesh=mesh).experiment
+    state = jax.jit(lambda key: place(experiment.init(key), mesh))(jax.random.key(0))
+    state, metrics = jax.jit(experiment.step)(state)
+    return jax.device_get(state.params), jax.device_get(metrics)
+
+
+@pytest.mark.parametrize("place", [replicate, spread])
+def test_eight_devices_learn_what_one_does(place):
+    alone, metrics = trained(TINY)
+    together, others = trained(TINY, make_mesh(8), place)
+    # Means over the batch are summed in another order; Adam's first steps divide by tiny second moments.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), alone, together)
+    np.testing.assert_allclose(metrics["loss"], others["loss"], rtol=1e-5)
+
+
+def test_several_families_are_learned_by_one_model():
+    config = replace(TINY, env=("bandit@num_arms=3,horizon=6,quadrature=51", "darkroom@size=3,horizon=4"))
+    pretraining = make_pretraining(config)
+    _, metrics = trained(config)
+    assert len(pretraining.domains) == 2 and np.isfinite(metrics["loss"])
+    agents = [pretraining.model.agent(pretraining.model.init(jax.random.key(0)), one) for one in pretraining.domains]
+    observations = (jnp.ones((1,)), jnp.zeros((2,), jnp.int32))
+    for agent, observation, count in zip(agents, observations, (3, 5), strict=True):
+        memory = agent.init(jax.random.key(0), 2)
+        actions = jax.vmap(agent.act, (None, None, 0))(memory, observation, jax.random.split(jax.random.key(1), 200))
+        assert set(np.unique(actions)) == set(range(count))
+
+
+def test_contexts_are_as_long_as_asked_for():
+    assert context_length(TINY) == 6 and context_length(replace(TINY, context_length=9)) == 9
+    ad = replace(TINY, env=("darkroom@size=3,horizon=4",), learner=ADConfig(episodes=7, kept_episodes=3))
+    assert context_length(ad) == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"learner": DPTConfig(behaviours=("default", "walk", "uniform"))}, "multiple of the 3 kinds of context"),
+        ({"learner": DPTConfig(on_policy=0.5), "env": ("bandit", "linear-bandit")}, "leave it at 0 with several"),
+        ({"model": replace(TINY.model, head="binned")}, "discrete ones categorical"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        make_pretraining(replace(TINY, **change))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: ModelConfig(width=30, num_heads=4), "must divide model.width = 30"),
+        (lambda: ModelConfig(width=6, num_heads=2, positions="rope"), "need an even number"),
+        (lambda: DPTConfig(on_policy=1.5), r"must lie in \[0, 1\]"),
+        (lambda: ADConfig(episodes=3, kept_episodes=4), "has only learner.episodes = 3"),
+        (lambda: replace(TINY, env=()), "at least one domain"),
+        (lambda: replace(TINY, learner=ADConfig(), env=("bandit", "linear-bandit")), "only decision pretraining"),
+    ],
+)
+def test_configurations_that_cannot_be_are_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+@pytest.mark.parametrize("name", PRETRAIN_PRESETS)
+def test_presets_can_be_built(name):
+    config = PRETRAIN_PRESETS[name].config
+    pretraining = make_pretraining(config)
+    state = jax.eval_shape(pretraining.experiment.init, jax.random.key(0))
+    assert jax.tree.leaves(state.params) and config.updates >= config.updates_per_step
