@@ -109,7 +109,7 @@ AD_DARKROOM_CPU = replace(
     updates=600,
     model=replace(CPU_MODEL, width=64, num_layers=3, positions="rope"),
     training=TrainingConfig(batch_size=16, learning_rate=2e-3),
-    acting=replace(AD_DARKROOM.acting, num_tasks=256),
+    acting=replace(AD_DARKROOM.acting, num_tasks=256, env=("darkroom@prior=all",)),
 )
 RL2_DARKROOM = PretrainConfig(
     updates=5000,
@@ -119,7 +119,14 @@ RL2_DARKROOM = PretrainConfig(
     training=TrainingConfig(learning_rate=1e-3),
     acting=ActingConfig(modes=("online",), protocols=("stepwise",), skips_seen=False),
 )
-RL2_DARKROOM_CPU = replace(RL2_DARKROOM, updates=500, learner=RL2Config())
+# As many environment steps as the contexts of `dpt-darkroom-cpu` have transitions: 32 million.
+RL2_DARKROOM_CPU = replace(
+    RL2_DARKROOM,
+    updates=500,
+    learner=RL2Config(),
+    training=TrainingConfig(learning_rate=3e-3, max_grad_norm=0.5),
+    acting=replace(RL2_DARKROOM.acting, num_tasks=256, env=("darkroom@prior=all",)),
+)
 SMOKE = PretrainConfig(
     updates=50,
     updates_per_step=10,
