@@ -16,7 +16,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
 
 from analysis.figure import INK, Picture, hide_unused, make_figure, style
-from envs.darkroom import MOVES
+from envs.cells import MOVES
 from envs.domain import Domain
 from metarl.incontext.agent import InContextAgent, absorb
 from metarl.incontext.deploy import make_episode

@@ -15,9 +15,10 @@ from gymnax.environments import environment, spaces
 from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, Int
 
-from envs.domain import Belief, Domain
+from envs.bandit_beliefs import arms_belief, linear_belief
+from envs.domain import Domain
 from envs.family import Task, TaskFamily
-from envs.uniform_noise import UniformNoiseEnvironment
+from envs.uniform_noise import UniformNoiseEnvironment, standard_normal
 
 MAX_LIFETIME = 1000
 """Agent updates of a life in a bandit, for learners that are trained on one."""
@@ -115,11 +116,6 @@ class Bandit(UniformNoiseEnvironment):
         return jnp.bool_(False)
 
 
-def standard_normal(uniform: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """Returns the standard normal quantile of uniforms in [0, 1), finite at the ends too."""
-    return jnp.sqrt(2.0) * jax.scipy.special.erfinv(jnp.clip(2.0 * uniform - 1.0, -1.0 + 1e-7, 1.0 - 1e-7))
-
-
 def _domain(env: Bandit, name: str, sample: Callable, decode: Callable, dimensions: int, **rest: Any) -> Domain:
     horizon = rest["horizon"]
     family = TaskFamily(name, env, sample, decode, dimensions, MAX_LIFETIME, horizon)
@@ -170,9 +166,11 @@ def bandit(
     is_bernoulli = rewards == "bernoulli"
     env = Bandit(num_arms, is_bernoulli=is_bernoulli)
 
+    def make(means: Float[Array, " A"]) -> BanditParams:
+        return BanditParams(jnp.int32(horizon), means, jnp.float32(noise))
+
     def decode(vector: Float[Array, " A"]) -> Task:
-        params = BanditParams(jnp.int32(horizon), jnp.clip(vector, 0.0, 1.0), jnp.float32(noise))
-        return Task(params, jnp.int32(MAX_LIFETIME))
+        return Task(make(jnp.clip(vector, 0.0, 1.0)), jnp.int32(MAX_LIFETIME))
 
     return _domain(
         env,
@@ -182,70 +180,9 @@ def bandit(
         num_arms,
         horizon=horizon,
         context_length=horizon,
-        belief=arms_belief(num_arms, noise, is_bernoulli=is_bernoulli, horizon=horizon, num_points=quadrature),
+        belief=arms_belief(num_arms, noise, make, is_bernoulli=is_bernoulli, num_points=quadrature),
         behaviour="tilted",
     )
-
-
-class ArmsBelief(NamedTuple):
-    """Sufficient statistics of independent arms."""
-
-    count: Float[Array, " A"]
-    """Pulls of each arm."""
-    total: Float[Array, " A"]
-    """Sum of its rewards."""
-
-
-def arms_belief(num_arms: int, noise: float, *, is_bernoulli: bool, horizon: int, num_points: int) -> Belief:
-    """Returns exact inference about independent arms under means from U[0, 1].
-
-    The posterior of a Gaussian arm is N(mean of its rewards, noise² / count) cut off outside [0, 1]; of a Bernoulli
-    arm, Beta(1 + successes, 1 + failures). Both are tabulated on a grid: `P(a* = k) = ∫ p_k(x) Π_{j ≠ k} F_j(x) dx`.
-    """
-    grid = jnp.linspace(0.0, 1.0, num_points, dtype=jnp.float32)
-
-    def init() -> ArmsBelief:
-        return ArmsBelief(jnp.zeros((num_arms,), jnp.float32), jnp.zeros((num_arms,), jnp.float32))
-
-    def update(belief: ArmsBelief, observation, action, reward, next_observation) -> ArmsBelief:
-        pulled = jax.nn.one_hot(action, num_arms, dtype=jnp.float32)
-        return ArmsBelief(belief.count + pulled, belief.total + pulled * reward)
-
-    def cells(belief: ArmsBelief) -> Float[Array, "A G"]:
-        """Returns the probability of each arm's mean in each cell between neighbouring grid points."""
-        count, total = belief.count[:, None], belief.total[:, None]
-        middle = (0.5 * (grid[1:] + grid[:-1]))[None]
-        if is_bernoulli:
-            log_density = total * jnp.log(middle) + (count - total) * jnp.log1p(-middle)
-        else:
-            log_density = -0.5 * (middle - total / jnp.maximum(count, 1.0)) ** 2 * count / noise**2
-        density = jnp.exp(log_density - jnp.max(log_density, axis=1, keepdims=True))
-        return density / jnp.sum(density, axis=1, keepdims=True)
-
-    def probabilities(belief: ArmsBelief, query) -> Float[Array, " A"]:
-        mass = cells(belief)
-        upto = jnp.cumsum(mass, axis=1) - 0.5 * mass  # at the middle of a cell
-        others = jnp.exp(jnp.sum(_log(upto), axis=0, keepdims=True) - _log(upto))
-        best = jnp.sum(mass * others, axis=1)
-        return best / jnp.sum(best)
-
-    def draw(key: Array, belief: ArmsBelief) -> BanditParams:
-        upto = jnp.cumsum(cells(belief), axis=1)
-        key_cell, key_within = jax.random.split(key)
-        uniform = jax.random.uniform(key_cell, (num_arms, 1))
-        cell = jnp.sum((upto < uniform * upto[:, -1:]).astype(jnp.int32), axis=1)
-        within = jax.random.uniform(key_within, (num_arms,))
-        means = (cell.astype(jnp.float32) + within) / (num_points - 1)
-        return BanditParams(jnp.int32(horizon), means, jnp.float32(noise))
-
-    def mean_rewards(belief: ArmsBelief) -> Float[Array, " A"]:
-        return cells(belief) @ (0.5 * (grid[1:] + grid[:-1]))
-
-    return Belief(init, update, probabilities, draw, mean_rewards)
-
-
-def _log(x: Array) -> Array:
-    return jnp.log(jnp.maximum(x, 1e-30))
 
 
 FEATURES_SEED = 1234
@@ -255,6 +192,17 @@ FEATURES_SEED = 1234
 def fixed_features(num_arms: int = 10, dim: int = 2) -> Float[np.ndarray, "A d"]:
     """Returns the arms of the public code: normal numbers of a legacy generator, divided by sqrt(d)."""
     return (np.random.RandomState(FEATURES_SEED).normal(size=(num_arms, dim)) / np.sqrt(dim)).astype(np.float32)
+
+
+def _check_linear(num_arms: int, dim: int, noise: float, arms: str, horizon: int, num_angles: int) -> None:
+    if num_arms < 2 or dim < 1 or noise <= 0 or horizon < 1 or num_angles < 8:
+        raise ValueError(
+            f"linear-bandit was given num_arms={num_arms}, dim={dim}, noise={noise}, horizon={horizon}, "
+            f"num_angles={num_angles}; it needs at least 2 arms, 1 dimension, positive noise, a horizon of at least 1 "
+            "and at least 8 angles"
+        )
+    if arms not in ("fixed", "resampled"):
+        raise ValueError(f"linear-bandit was given arms={arms!r}; choose fixed or resampled")
 
 
 def linear_bandit(
@@ -282,38 +230,33 @@ def linear_bandit(
     Raises:
         ValueError: if an argument is out of range.
     """
-    if num_arms < 2 or dim < 1 or noise <= 0 or horizon < 1 or num_angles < 8:
-        raise ValueError(
-            f"linear-bandit was given num_arms={num_arms}, dim={dim}, noise={noise}, horizon={horizon}, "
-            f"num_angles={num_angles}; it needs at least 2 arms, 1 dimension, positive noise, a horizon of at least 1 "
-            "and at least 8 angles"
-        )
-    if arms not in ("fixed", "resampled"):
-        raise ValueError(f"linear-bandit was given arms={arms!r}; choose fixed or resampled")
+    _check_linear(num_arms, dim, noise, arms, horizon, num_angles)
     is_fixed = arms == "fixed"
     env = Bandit(num_arms, feature_size=None if is_fixed else dim)
     constant = jnp.asarray(fixed_features(num_arms, dim))
 
-    def make(theta: Float[Array, " d"], features: Float[Array, "A d"]) -> Task:
-        limit, scale = jnp.int32(horizon), jnp.float32(noise)
-        means = features @ theta
-        if is_fixed:
-            return Task(BanditParams(limit, means, scale), jnp.int32(MAX_LIFETIME))
-        return Task(LinearBanditParams(limit, means, scale, features), jnp.int32(MAX_LIFETIME))
+    def make(means: Float[Array, " A"]) -> BanditParams:
+        return BanditParams(jnp.int32(horizon), means, jnp.float32(noise))
+
+    def task(theta: Float[Array, " d"], features: Float[Array, "A d"]) -> Task:
+        params = make(features @ theta)
+        if not is_fixed:
+            params = LinearBanditParams(params.max_steps_in_episode, params.means, params.noise, features)
+        return Task(params, jnp.int32(MAX_LIFETIME))
 
     def decode(vector: Float[Array, " D"]) -> Task:
         normal = norm.ppf(jnp.clip(vector, 1e-6, 1.0 - 1e-6)) / jnp.sqrt(jnp.float32(dim))
-        return make(normal[:dim], constant if is_fixed else normal[dim:].reshape(num_arms, dim))
+        return task(normal[:dim], constant if is_fixed else normal[dim:].reshape(num_arms, dim))
 
     def sample(key: Array) -> Task:
         key_theta, key_features = jax.random.split(key)
         scale = jnp.float32(dim) ** -0.5
         features = constant if is_fixed else scale * jax.random.normal(key_features, (num_arms, dim))
-        return make(scale * jax.random.normal(key_theta, (dim,)), features)
+        return task(scale * jax.random.normal(key_theta, (dim,)), features)
 
     belief = None
     if dim == 2 and is_fixed:
-        belief = linear_belief(constant, noise, horizon=horizon, num_angles=num_angles)
+        belief = linear_belief(constant, noise, make, num_angles=num_angles)
     return _domain(
         env,
         "linear-bandit",
@@ -327,70 +270,6 @@ def linear_bandit(
         is_ordered=True,
         features=lambda observation: constant if is_fixed else observation.reshape(num_arms, dim),
     )
-
-
-class LinearBelief(NamedTuple):
-    """The Gaussian posterior of theta."""
-
-    precision: Float[Array, "d d"]
-    """Its inverse covariance."""
-    shift: Float[Array, " d"]
-    """Precision times mean."""
-
-
-def linear_belief(features: Float[Array, "A d"], noise: float, *, horizon: int, num_angles: int) -> Belief:
-    """Returns exact inference about theta ~ N(0, I / 2) in the plane, for known features.
-
-    Which arm is best depends on the angle of theta alone. With u the unit vector at an angle, `q = u' Λ u` and
-    `z = u' Λ m / sqrt(q)`, the density of the angle is proportional to `(1 + z sqrt(2π) exp(z² / 2) Φ(z)) / q`.
-    """
-    dim = features.shape[1]
-    angle = jnp.linspace(0.0, 2.0 * jnp.pi, num_angles, endpoint=False, dtype=jnp.float32)
-    unit = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
-    best = jax.nn.one_hot(jnp.argmax(unit @ features.T, axis=1), features.shape[0], dtype=jnp.float32)
-
-    def init() -> LinearBelief:
-        return LinearBelief(dim * jnp.eye(dim, dtype=jnp.float32), jnp.zeros((dim,), jnp.float32))
-
-    def update(belief: LinearBelief, observation, action, reward, next_observation) -> LinearBelief:
-        x = features[action]
-        return LinearBelief(
-            belief.precision + jnp.outer(x, x) / noise**2,
-            belief.shift + x * reward / noise**2,
-        )
-
-    def probabilities(belief: LinearBelief, query) -> Float[Array, " A"]:
-        q = jnp.sum((unit @ belief.precision) * unit, axis=1)
-        z = (unit @ belief.shift) / jnp.sqrt(q)
-        # exp(z² / 2) Φ(z) overflows: the largest exponent is taken out of the whole density.
-        top = jnp.maximum(jnp.max(z), 0.0)
-        tail = jnp.exp(0.5 * (z**2 - top**2)) * norm.cdf(z) * jnp.sqrt(2.0 * jnp.pi)
-        density = (jnp.exp(-0.5 * top**2) + z * tail) / q
-        # Far in the negative tail 1 + z sqrt(2π) exp(z² / 2) Φ(z) tends to 1 / z² and is lost to rounding.
-        density = jnp.maximum(density, 0.0)
-        weight = density @ best
-        return weight / jnp.sum(weight)
-
-    def draw(key: Array, belief: LinearBelief) -> BanditParams:
-        # A 2 x 2 Cholesky factor by hand: LAPACK inside vmapped programs can wait for ever on few cores.
-        a, b, d = belief.precision[0, 0], belief.precision[0, 1], belief.precision[1, 1]
-        determinant = a * d - b * b
-        mean = jnp.stack([d * belief.shift[0] - b * belief.shift[1], a * belief.shift[1] - b * belief.shift[0]])
-        first = jnp.sqrt(d / determinant)
-        second = -b / determinant / first
-        third = jnp.sqrt(jnp.maximum(a / determinant - second**2, 0.0))
-        noise_vector = jax.random.normal(key, (2,))
-        theta = mean / determinant + jnp.stack(
-            [first * noise_vector[0], second * noise_vector[0] + third * noise_vector[1]]
-        )
-        return BanditParams(jnp.int32(horizon), features @ theta, jnp.float32(noise))
-
-    def mean_rewards(belief: LinearBelief) -> Float[Array, " A"]:
-        a, b, d = belief.precision[0, 0], belief.precision[0, 1], belief.precision[1, 1]
-        mean = jnp.stack([d * belief.shift[0] - b * belief.shift[1], a * belief.shift[1] - b * belief.shift[0]])
-        return features @ (mean / (a * d - b * b))
-
-    return Belief(init, update, probabilities, draw, mean_rewards)
 
 
 for _id, _make in {

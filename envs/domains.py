@@ -16,7 +16,7 @@ DOMAINS = {
     "tabular-mdp": ("envs.tabular_mdp", "tabular_mdp"),
     "key-to-door": ("envs.key_to_door", "key_to_door"),
     "velocity": ("envs.velocity", "velocity"),
-    "visual-room": ("envs.visual_room", "visual_room"),
+    "visual-room": ("envs.visual_room_domain", "visual_room"),
 }
 """Module and factory of every domain by name; imported when asked for."""
 
@@ -38,7 +38,8 @@ def make_domain(spec: str) -> Domain:
         raise ValueError(f"there is no in-context domain called {name!r}; {advice}")
     module, factory_name = DOMAINS[name]
     factory = getattr(importlib.import_module(module), factory_name)
-    known = inspect.signature(factory).parameters
+    parameters = inspect.signature(factory).parameters
+    known = {key: one for key, one in parameters.items() if one.default is not None}  # words cannot spell the rest
     given = {}
     for option in filter(None, options.split(",")):
         key, has_value, value = option.partition("=")

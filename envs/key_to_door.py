@@ -15,22 +15,12 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from jaxtyping import Array, Bool, Float, Int
 
-from envs.darkroom import (
-    ENCODINGS,
-    MOVES,
-    NUM_ACTIONS,
-    STARTS,
-    best_moves,
-    goto_move,
-    random_cell,
-    split_indices,
-)
-from envs.domain import Belief, Domain
-from envs.family import Task, TaskFamily
+from envs.cells import ENCODINGS, LABELS, MOVES, NUM_ACTIONS, STARTS, all_cells, start_cell, towards
+from envs.domain import Domain
+from envs.finite_tasks import PRIORS, enumerated_family, split_indices
+from envs.pair_belief import pair_belief
 from envs.uniform_noise import UniformNoiseEnvironment
 
-MAX_LIFETIME = 1000
-"""Agent updates of a life in one room, for learners that are trained on it."""
 CONTEXT_EPISODES = 4
 """Episodes' worth of transitions in a context."""
 DOOR_PAYS = ("once", "every")
@@ -104,11 +94,7 @@ class KeyToDoor(UniformNoiseEnvironment):
 
     def reset_from(self, uniforms: Float[Array, "2"], params: Any) -> tuple[Int[Array, "3"], KeyToDoorState]:
         """Returns `(observation, state)` at the start, without the key."""
-        position = {
-            "corner": jnp.zeros((2,), jnp.int32),
-            "centre": jnp.full((2,), self.size // 2, jnp.int32),
-            "random": random_cell(uniforms, self.size),
-        }[self.start]
+        position = start_cell(self.start, self.size, uniforms)
         state = KeyToDoorState(jnp.int32(0), position, jnp.bool_(False), jnp.bool_(False))
         return self.observe(None, state, None, params), state
 
@@ -138,19 +124,13 @@ class KeyToDoor(UniformNoiseEnvironment):
         """Returns what the shortest way collects within the episode, in the mean over starts."""
         middle = self.size // 2
         starts = {"corner": np.zeros((1, 2), np.int32), "centre": np.full((1, 2), middle, np.int32)}
-        starts = jnp.asarray(starts.get(self.start, np.asarray(cells(self.size))))
+        starts = jnp.asarray(starts.get(self.start, np.asarray(all_cells(self.size))))
         to_key = jnp.maximum(jnp.sum(jnp.abs(starts - params.key[None]), axis=1), 1)
         to_door = to_key + jnp.maximum(jnp.sum(jnp.abs(params.key - params.door)), 1)
         paid = jnp.maximum(params.max_steps_in_episode - to_door + 1, 0)
         if self.door_pays == "once" or self.terminates:
             paid = jnp.minimum(paid, 1)
         return jnp.mean(((to_key <= params.max_steps_in_episode).astype(jnp.int32) + paid).astype(jnp.float32))
-
-
-def cells(size: int) -> Int[Array, "C 2"]:
-    """Returns all cells (x, y) of a room; `x * size + y` is the index of a cell."""
-    index = jnp.arange(size * size, dtype=jnp.int32)
-    return jnp.stack([index // size, index % size], axis=1)
 
 
 def _check(size: int, horizon: int, **options: str) -> None:
@@ -160,8 +140,8 @@ def _check(size: int, horizon: int, **options: str) -> None:
         "start": STARTS,
         "door_pays": DOOR_PAYS,
         "encoding": tuple(ENCODINGS),
-        "labels": ("first", "soft"),
-        "prior": ("train", "all"),
+        "labels": LABELS,
+        "prior": PRIORS,
     }
     for option, value in options.items():
         if value not in choices[option]:
@@ -205,13 +185,15 @@ def key_to_door(
     env = KeyToDoor(size, start=start, terminates=terminates, door_pays=door_pays)
     num_entries, encode_cell = ENCODINGS[encoding]
     train, test = split_indices(size**4)
+    make = partial(_params, size=size, horizon=horizon)
+    law = partial(enumerated_family, "key-to-door", env, make, horizon=horizon, optimal_return=env.optimal_return)
 
     def encode(observation: Int[Array, "3"]) -> Float[Array, " D"]:
         has_key = observation[2].astype(jnp.float32) if shows_key else jnp.float32(0.0)
         return jnp.append(encode_cell(observation[:2], size), has_key)
 
     def expert(observation: Int[Array, "3"], params: KeyToDoorParams) -> Float[Array, "5"]:
-        return towards(observation[:2], jnp.where(observation[2] > 0, params.door, params.key), labels)
+        return towards(observation[:2], jnp.where(observation[2] > 0, params.door, params.key), size, labels)
 
     def transition(uniforms, observation, action, params):
         after, finds, opens = env.move(observation[:2], observation[2] > 0, action, params)
@@ -220,8 +202,8 @@ def key_to_door(
 
     return Domain(
         name="key-to-door",
-        family=_family(env, horizon, train),
-        held_out=_family(env, horizon, test),
+        family=law(train),
+        held_out=law(test),
         horizon=horizon,
         context_length=CONTEXT_EPISODES * horizon,
         num_actions=NUM_ACTIONS,
@@ -232,19 +214,12 @@ def key_to_door(
             key, (3,), 0, jnp.array([size, size, 2], jnp.int32), jnp.int32
         ),
         expert=expert,
-        belief=pair_belief(size, horizon, labels, None if prior == "all" else train),
+        belief=pair_belief(size, make, labels, None if prior == "all" else train),
         behaviour="uniform" if shows_key else "walk",
         is_ordered=not shows_key,
         pair_index=partial(_pair_index, size=size) if shows_key else None,
         num_pairs=size * size * 2 * NUM_ACTIONS if shows_key else 0,
     )
-
-
-def towards(position: Int[Array, "2"], target: Int[Array, "2"], labels: str) -> Float[Array, "5"]:
-    """Returns how probably the expert with these labels takes each action on its way to a cell."""
-    if labels == "soft":
-        return best_moves(position, target)
-    return jax.nn.one_hot(goto_move(position, target), NUM_ACTIONS, dtype=jnp.float32)
 
 
 def _pair_index(observation: Int[Array, "3"], action: Int[Array, ""], *, size: int) -> Int[Array, ""]:
@@ -254,83 +229,8 @@ def _pair_index(observation: Int[Array, "3"], action: Int[Array, ""], *, size: i
 
 def _params(index: Int[Array, ""], size: int, horizon: int) -> KeyToDoorParams:
     """Returns the room of a pair: index = cell of the key x number of cells + cell of the door."""
-    at = cells(size)
+    at = all_cells(size)
     return KeyToDoorParams(max_steps_in_episode=jnp.int32(horizon), key=at[index // size**2], door=at[index % size**2])
-
-
-def _family(env: KeyToDoor, horizon: int, indices: Int[np.ndarray, " n"]) -> TaskFamily:
-    """Returns the law that draws one of these pairs uniformly; a task vector holds its quantile in the list."""
-    known = jnp.asarray(indices, jnp.int32)
-
-    def task(index: Array) -> Task:
-        return Task(_params(known[index], env.size, horizon), jnp.int32(MAX_LIFETIME))
-
-    def decode(vector: Float[Array, "1"]) -> Task:
-        return task(jnp.clip((vector[0] * len(indices)).astype(jnp.int32), 0, len(indices) - 1))
-
-    def sample(key: Array) -> Task:
-        return task(jax.random.randint(key, (), 0, len(indices)))
-
-    return TaskFamily("key-to-door", env, sample, decode, 1, MAX_LIFETIME, horizon, env.optimal_return)
-
-
-class PairBelief(NamedTuple):
-    """Which cells may hold what. Evidence factorises: steps without the key tell of the key, others of the door."""
-
-    key: Bool[Array, " C"]
-    """Cells that may hold the key."""
-    door: Bool[Array, " C"]
-    """Cells that may hold the door."""
-    has_door: Bool[Array, ""]
-    """Whether the door has paid, so that it is known."""
-
-
-def pair_belief(size: int, horizon: int, labels: str, indices: Int[np.ndarray, " n"] | None) -> Belief:
-    """Returns exact inference over pairs of cells, a priori equally probable: those of the indices, or all (None).
-
-    Transitions may come from anywhere, or be whole episodes in order: a door that has paid once in an episode and then
-    pays nothing is still the door. If no pair of the prior is consistent with what was seen (a held-out pair under the
-    prior of the training pairs), every pair of cells that is counts as possible.
-    """
-    num_cells, at = size * size, cells(size)
-    flat = np.ones((num_cells**2,), np.float32) if indices is None else np.zeros((num_cells**2,), np.float32)
-    flat[... if indices is None else indices] = 1.0
-    known = jnp.asarray(flat.reshape(num_cells, num_cells))
-
-    def init() -> PairBelief:
-        everywhere = jnp.ones((num_cells,), bool)
-        return PairBelief(everywhere, everywhere, jnp.bool_(False))
-
-    def update(belief: PairBelief, observation, action, reward, next_observation) -> PairBelief:
-        here = jnp.arange(num_cells) == next_observation[0] * size + next_observation[1]
-        has_key, pays = observation[2] > 0, reward > 0.5
-        learns_door = has_key & (pays | ~belief.has_door)
-        return PairBelief(
-            jnp.where(has_key, belief.key, belief.key & (here == pays)),
-            jnp.where(learns_door, belief.door & (here == pays), belief.door),
-            belief.has_door | (has_key & pays),
-        )
-
-    def weights(belief: PairBelief) -> tuple[Float[Array, "C C"], Float[Array, " C"], Float[Array, " C"]]:
-        """Returns which pairs are possible a priori, then how probable keys and doors are, without normalisation."""
-        key, door = belief.key.astype(jnp.float32), belief.door.astype(jnp.float32)
-        pairs = jnp.where(key @ (known @ door) > 0, known, jnp.ones_like(known))
-        return pairs, key * (pairs @ door), door * (key @ pairs)
-
-    def probabilities(belief: PairBelief, query: Int[Array, "3"]) -> Float[Array, "5"]:
-        _, key, door = weights(belief)
-        target = jnp.where(query[2] > 0, door, key)
-        actions = jax.vmap(lambda cell: towards(query[:2], cell, labels))(at)
-        return (target / jnp.sum(target)) @ actions
-
-    def draw(key: Array, belief: PairBelief) -> KeyToDoorParams:
-        key_key, key_door = jax.random.split(key)
-        pairs, cell_weights, _ = weights(belief)
-        key_cell = jax.random.categorical(key_key, jnp.log(cell_weights))
-        door_cell = jax.random.categorical(key_door, jnp.log(pairs[key_cell] * belief.door.astype(jnp.float32)))
-        return _params(key_cell * num_cells + door_cell, size, horizon)
-
-    return Belief(init, update, probabilities, draw)
 
 
 if "KeyToDoor-metarl" not in gymnax.registered_envs:

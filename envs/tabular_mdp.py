@@ -4,7 +4,6 @@ Source: the priors and the posterior sampling of Osband, Russo, Van Roy 2013, "(
 via posterior sampling" (PSRL).
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, no_type_check
 
@@ -17,10 +16,10 @@ from jax.scipy.special import gammainc, gammaln
 from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, Int
 
-from envs.bandits import standard_normal
-from envs.domain import Belief, Domain
+from envs.domain import Domain
 from envs.family import Task, TaskFamily
-from envs.uniform_noise import UniformNoiseEnvironment
+from envs.mdp_belief import mdp_belief
+from envs.uniform_noise import UniformNoiseEnvironment, standard_normal
 
 MAX_LIFETIME = 1000
 """Agent updates of a life in one MDP, for learners that are trained on it."""
@@ -28,8 +27,6 @@ CONTEXT_EPISODES = 20
 """Episodes' worth of transitions in a context: five visits to each pair of the default sizes."""
 STARTS = ("first", "random")
 REWARDS = ("normal", "uniform")
-DRAWS_SEED = 0
-"""Seed of the draws by which `Belief.probabilities` is estimated."""
 
 
 @no_type_check  # jax builds it anew with leaves of any rank: the types are those of one task
@@ -232,7 +229,15 @@ def tabular_mdp(
             key, (2,), 0, jnp.array([num_states, horizon], jnp.int32), jnp.int32
         ),
         expert=expert,
-        belief=mdp_belief(env, expert, alpha=alpha, rewards=rewards, noise=noise, num_draws=num_draws),
+        belief=mdp_belief(
+            env.solved,
+            expert,
+            sizes=(num_states, num_actions, horizon),
+            alpha=alpha,
+            rewards=rewards,
+            noise=noise,
+            num_draws=num_draws,
+        ),
     )
 
 
@@ -259,78 +264,6 @@ def _family(env: TabularMDP, alpha: float, rewards: str, noise: float) -> TaskFa
 
     dimensions = size + env.num_states * env.num_actions
     return TaskFamily("tabular-mdp", env, sample, decode, dimensions, MAX_LIFETIME, env.horizon, optimal_return)
-
-
-class MDPBelief(NamedTuple):
-    """Sufficient statistics of everything seen; the prior is not counted."""
-
-    visits: Float[Array, "S A S"]
-    """How often each pair led to each state."""
-    total: Float[Array, "S A"]
-    """Sum of the rewards of each pair."""
-
-
-def mdp_belief(
-    env: TabularMDP,
-    expert: Callable[[Any, Any], Float[Array, " A"]],
-    *,
-    alpha: float,
-    rewards: str,
-    noise: float,
-    num_draws: int,
-) -> Belief:
-    """Returns exact inference about an MDP by conjugacy; `draw` samples one and solves it, as PSRL does.
-
-    Transition probabilities of a pair are `Dirichlet(alpha + visits)`; its expected reward, with n rewards of sum T, is
-    `N(T / (n + noise²), noise² / (n + noise²))` under the normal prior and `N(T / n, noise² / n)` cut off outside
-    [0, 1] under the uniform one. Which action is best has no closed form: `probabilities` is Monte Carlo, the mean of
-    the expert over `num_draws` such MDPs, with a standard error of `sqrt(p (1 - p) / num_draws)`. Its key depends on
-    the query alone, so that it is a function of belief and query, and equal beliefs agree.
-    """
-    pairs = (env.num_states, env.num_actions)
-
-    def init() -> MDPBelief:
-        return MDPBelief(jnp.zeros((*pairs, env.num_states), jnp.float32), jnp.zeros(pairs, jnp.float32))
-
-    def update(belief: MDPBelief, observation, action, reward, next_observation) -> MDPBelief:
-        state, after = observation[0], next_observation[0]
-        return MDPBelief(belief.visits.at[state, action, after].add(1.0), belief.total.at[state, action].add(reward))
-
-    def draw(key: Array, belief: MDPBelief) -> TabularMDPParams:
-        key_transitions, key_rewards = jax.random.split(key)
-        transitions = jax.random.dirichlet(key_transitions, alpha + belief.visits)
-        count = jnp.sum(belief.visits, axis=2)
-        draw_means = normal_means if rewards == "normal" else cut_off_means
-        return env.solved(transitions, draw_means(key_rewards, count, belief.total, noise), noise)
-
-    def probabilities(belief: MDPBelief, query: Int[Array, "2"]) -> Float[Array, " A"]:
-        key = jax.random.fold_in(jax.random.key(DRAWS_SEED), query[0] * (env.horizon + 1) + query[1])
-
-        def best(key: Array) -> Float[Array, " A"]:
-            return expert(query, draw(key, belief))
-
-        return jnp.mean(jax.vmap(best)(jax.random.split(key, num_draws)), axis=0)
-
-    return Belief(init, update, probabilities, draw)
-
-
-def normal_means(
-    key: Array, count: Float[Array, "S A"], total: Float[Array, "S A"], noise: float
-) -> Float[Array, "S A"]:
-    """Returns a draw of expected rewards a priori N(0, 1) after `count` rewards of sum `total`; consumes the key."""
-    shrunk = count + noise**2
-    return total / shrunk + noise / jnp.sqrt(shrunk) * jax.random.normal(key, total.shape)
-
-
-def cut_off_means(
-    key: Array, count: Float[Array, "S A"], total: Float[Array, "S A"], noise: float
-) -> Float[Array, "S A"]:
-    """Returns a draw of expected rewards a priori U[0, 1] after `count` rewards of sum `total`; consumes the key."""
-    seen = jnp.maximum(count, 1.0)
-    # Between 0 and 1, a normal law a thousand times as wide is uniform.
-    mean, deviation = total / seen, jnp.where(count > 0, noise / jnp.sqrt(seen), 1e3)
-    standard = jax.random.truncated_normal(key, -mean / deviation, (1.0 - mean) / deviation)
-    return jnp.clip(mean + deviation * standard, 0.0, 1.0)
 
 
 if "TabularMDP-metarl" not in gymnax.registered_envs:

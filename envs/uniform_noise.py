@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float
 
@@ -35,3 +36,8 @@ class UniformNoiseEnvironment(Environment):
         """Returns `(observation, state, reward, terminated, info)` without auto-reset; consumes `key`."""
         uniforms = jax.random.uniform(key, (self.num_step_uniforms,))
         return self.transition(uniforms, state, action, params)
+
+
+def standard_normal(uniform: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Returns the standard normal quantile of uniforms in [0, 1), finite at the ends too."""
+    return jnp.sqrt(2.0) * jax.scipy.special.erfinv(jnp.clip(2.0 * uniform - 1.0, -1.0 + 1e-7, 1.0 - 1e-7))

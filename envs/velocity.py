@@ -15,9 +15,9 @@ from gymnax.environments.environment import EnvParams
 from jaxtyping import Array, Bool, Float, Int
 
 from envs.brax_env import DEFAULT_BACKEND, BraxEnvironment, BraxState
-from envs.darkroom import split_indices
 from envs.domain import Domain
 from envs.family import Task, TaskFamily
+from envs.finite_tasks import split_indices
 
 MAX_LIFETIME = 1000
 """Agent updates of a life at one goal velocity, for learners that are trained on it."""

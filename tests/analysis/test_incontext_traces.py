@@ -13,7 +13,7 @@ from analysis.incontext_traces import (
     trace_agent,
     typical_task,
 )
-from envs.darkroom import MOVES
+from envs.cells import MOVES
 from envs.domains import make_domain
 from metarl.incontext.agent import InContextAgent, expert_agent, uniform_agent
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from envs.bandits import Bandit, BanditParams, BanditState, bandit, fixed_features, linear_bandit, standard_normal
+from envs.bandits import Bandit, BanditParams, BanditState, bandit, fixed_features, linear_bandit
 from envs.domain import posterior
 from envs.domains import make_domain
+from envs.uniform_noise import standard_normal
 
 ARMS = [
     (0.3334, -0.8421),

@@ -5,21 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.darkroom import (
-    ENCODINGS,
-    MOVES,
-    PERMUTATIONS,
-    DarkRoom,
-    DarkRoomParams,
-    best_moves,
-    dark_room,
-    goal_cells,
-    goto_move,
-    permuted_dark_room,
-    split_indices,
-)
+from envs.cells import ENCODINGS, MOVES, best_moves, goto_move
+from envs.darkroom import PERMUTATIONS, DarkRoom, DarkRoomParams, dark_room, goal_cells, permuted_dark_room
 from envs.domain import posterior
 from envs.domains import make_domain
+from envs.finite_tasks import split_indices
 from metarl.incontext.agent import expert_agent, uniform_agent
 from metarl.incontext.deploy import deploy_many, make_deploy
 
@@ -236,7 +226,7 @@ def test_the_first_label_moves_along_x_then_y_then_stays():
 
 def test_walls_count_only_in_a_room_of_known_size():
     corner = jnp.array([0, 0], jnp.int32)
-    assert best_moves(corner, corner).tolist() == [0, 0, 0, 0, 1]
+    assert best_moves(corner + 1, corner + 1, 4).tolist() == [0, 0, 0, 0, 1]
     np.testing.assert_allclose(best_moves(corner, corner, 4), np.array([0, 1, 0, 1, 1]) / 3, rtol=1e-6)
 
 
@@ -353,8 +343,8 @@ def test_a_held_out_goal_leaves_the_training_prior_as_it_was():
         (dark_room, {"start": "edge"}, "darkroom was given start='edge'; choose one of corner, centre, random"),
         (dark_room, {"encoding": "pixels"}, "encoding='pixels'; choose one of one-hot, raw, index"),
         (dark_room, {"labels": "all"}, "labels='all'; choose one of first, soft"),
-        (dark_room, {"prior": "test"}, "prior='test'; choose train or all"),
-        (permuted_dark_room, {"prior": "test"}, "darkroom-permuted was given prior='test'; choose train or all"),
+        (dark_room, {"prior": "test"}, "prior='test'; choose one of train, all"),
+        (permuted_dark_room, {"prior": "test"}, "darkroom-permuted was given prior='test'; choose one of train, all"),
         (permuted_dark_room, {"size": 0}, "darkroom-permuted was given size=0"),
     ],
 )

@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from envs.domains import make_domain
-from envs.tabular_mdp import TabularMDP, cut_off_means, log_gamma_quantile, normal_means, optimal_values
+from envs.mdp_belief import cut_off_means, normal_means
+from envs.tabular_mdp import TabularMDP, log_gamma_quantile, optimal_values
 from metarl.incontext.agent import expert_agent
 from metarl.incontext.deploy import deploy_many, make_deploy
 

@@ -13,11 +13,8 @@ from envs.domains import make_domain
 from envs.visual_room import (
     BOX_RADIUS,
     FORWARD,
-    IMAGE_DEVIATION,
-    IMAGE_MEAN,
     LEFT,
     PALETTE,
-    PLACES,
     RIGHT,
     STAY,
     Pose,
@@ -27,11 +24,11 @@ from envs.visual_room import (
     expert_action,
     facing,
     move,
-    place_sets,
     pose_of,
     random_pose,
     reward,
 )
+from envs.visual_room_domain import IMAGE_DEVIATION, IMAGE_MEAN, PLACES, place_sets
 from metarl.incontext.agent import belief_agent, expert_agent, uniform_agent
 from metarl.incontext.deploy import FROZEN, deploy_many, make_deploy
 

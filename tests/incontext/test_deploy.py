@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from envs.bandits import BanditParams
-from envs.darkroom import MOVES, DarkRoomParams, goal_cells
+from envs.cells import MOVES
+from envs.darkroom import DarkRoomParams, goal_cells
 from envs.domains import make_domain
 from metarl.incontext import deploy as module
 from metarl.incontext.agent import (
