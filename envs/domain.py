@@ -107,10 +107,3 @@ def posterior(
 
     state, _ = jax.lax.scan(update, belief.init(), (observation, action, reward, next_observation, mask))
     return belief.probabilities(state, query)
-
-
-def expert_label(
-    probabilities: Float[Array, " A"],
-) -> Float[Array, " A"]:
-    """Returns all weight on the first of the most probable actions, as a one-hot vector."""
-    return jax.nn.one_hot(jnp.argmax(probabilities), probabilities.shape[-1], dtype=jnp.float32)

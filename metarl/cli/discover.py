@@ -1,24 +1,18 @@
 """`metarl discover`: evolve a rule, examine it on held-out tasks, write the report."""
 
-import json
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from metarl.cli.finished import EVALUATION, REPORT, is_finished, read_rows, tell, write_arrays, write_evaluation
 from metarl.cli.machine import largest_share, prepare_jax
 from metarl.cli.parse import parse, preset_in
 from metarl.cli.tables import print_tables
 from metarl.experiments.config import CONFIG_TYPES, DiscoverConfig
 from metarl.experiments.presets import PRESETS
-from metarl.run.directory import RunDirectory, open_run, write_atomic
-from metarl.run.provenance import describe_session
-
-EVALUATION, REPORT = "evaluation.json", "report.html"
-"""Files of a run that the command makes after evolution, relative to its directory."""
+from metarl.run.directory import RunDirectory, open_run
 
 
 @dataclass(frozen=True)
@@ -58,9 +52,9 @@ def discover(words: list[str]) -> None:
 
     initialise()
     name = arguments.name or preset
-    is_finished = _is_finished(arguments.runs / name)
+    is_complete = is_finished(arguments.runs / name, ("export/rule.json", EVALUATION, REPORT))
     # What cannot be built must fail before a run is made: its config would keep the name from the corrected command.
-    built = None if is_finished else _build(arguments)
+    built = None if is_complete else _build(arguments)
     with open_run(arguments.runs, name, arguments.config, CONFIG_TYPES, is_lead=is_lead()) as directory:
         if built is not None:
             meta_params = _evolve(arguments, directory, *built)
@@ -68,13 +62,6 @@ def discover(words: list[str]) -> None:
                 _examine(arguments, directory, built[0], meta_params, words)
         if directory.is_lead:
             _show(directory)
-
-
-def _is_finished(path: Path) -> bool:
-    """Returns whether everything that the command makes is there."""
-    status = path / "STATUS"
-    is_evolved = status.is_file() and status.read_text().strip() == "done"
-    return is_evolved and all((path / file).is_file() for file in ("export/rule.json", EVALUATION, REPORT))
 
 
 def _build(arguments: DiscoverArguments) -> tuple[Any, Any]:
@@ -122,40 +109,18 @@ def _examine(
 ) -> None:
     """Evaluates the initial and the discovered rule and the baselines, unless that is done; then writes the report."""
     from analysis.report import write_report
-    from metarl.experiments.evaluate import evaluation_file
     from metarl.experiments.examine import examine
 
     if not (directory.path / EVALUATION).exists():
-        tell = (lambda message: None) if arguments.quiet else _tell
-        rows, lives = examine(arguments.config, discovery, meta_params, report=tell)
-        git = describe_session()["git"]
-        command = shlex.join(["metarl", "discover", *words])
-        content = evaluation_file(rows, command=command, commit=git and git["commit"])
-        _write_arrays(directory.export / "lives.npz", lives)
-        write_atomic(directory.path / EVALUATION, json.dumps(content, allow_nan=False) + "\n")
+        report = (lambda message: None) if arguments.quiet else tell
+        rows, lives = examine(arguments.config, discovery, meta_params, report=report)
+        write_arrays(directory.export / "lives.npz", lives)
+        write_evaluation(directory.path / EVALUATION, rows, "discover", words)
     write_report(directory.path)
 
 
 def _show(directory: RunDirectory) -> None:
     """Prints the table of a finished run and where everything is."""
     file = directory.path / EVALUATION
-    try:
-        rows = json.loads(file.read_text())["rows"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is not an evaluation file ({error!r}); delete it to have it made again") from error
-    print_tables(rows)
+    print_tables(read_rows(file))
     print(f"\nnumbers: {file}\nrule:    {directory.export}\nreport:  {directory.path / REPORT}")
-
-
-def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    import io
-
-    import numpy as np
-
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_atomic(path, buffer.getvalue())
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr)

@@ -1,10 +1,7 @@
 """`metarl evaluate`: a rule against baselines on any environment."""
 
 import hashlib
-import io
 import json
-import shlex
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from metarl.cli.evaluate_model import evaluate_model
+from metarl.cli.finished import tell, write_arrays, write_evaluation
 from metarl.cli.machine import prepare_jax
 from metarl.cli.models import is_pretraining
 from metarl.cli.parse import parse
@@ -64,7 +62,8 @@ def evaluate(words: list[str]) -> None:
     out = arguments.out or Path("evaluations") / f"{arguments.rule.resolve().name}.json"
     _check(arguments, out)
     prepare_jax()
-    from metarl.experiments.evaluate import evaluate_arms, evaluation_file
+    from analysis.evaluation import write_evaluation_report
+    from metarl.experiments.evaluate import evaluate_arms
     from metarl.experiments.lives_store import open_store
     from metarl.run.provenance import describe_session
 
@@ -84,24 +83,12 @@ def evaluate(words: list[str]) -> None:
             return store.recall(env, arm.name, horizon)
 
         rows += evaluate_arms(arms, family, keep=keep, recall=recall, **options)
-    command = shlex.join(["metarl", "evaluate", *words])
-    _write(out, evaluation_file(rows, command=command, commit=git and git["commit"]), curves)
+    write_arrays(out.with_suffix(".npz"), curves)
+    write_evaluation(out, rows, "evaluate", words)
+    write_evaluation_report(out)
     store.discard()
     print_tables(rows)
     print(f"\nnumbers: {out}\ncurves:  {out.with_suffix('.npz')}\nreport:  {out.with_suffix('.html')}")
-
-
-def _write(out: Path, content: dict[str, Any], curves: dict[str, Any]) -> None:
-    """Writes the evaluation, its curves, and the page that shows both."""
-    import numpy as np
-
-    from analysis.evaluation import write_evaluation_report
-
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: np.asarray(x) for name, x in curves.items()})
-    write_atomic(out.with_suffix(".npz"), buffer.getvalue())
-    write_atomic(out, json.dumps(content, allow_nan=False) + "\n")
-    write_evaluation_report(out)
 
 
 def _check(arguments: EvaluateArguments, out: Path) -> None:
@@ -148,7 +135,7 @@ def _prepare(
         "num_tasks": arguments.seeds,
         "seed": arguments.seed,
         "mesh": make_mesh() if jax.device_count() > 1 else None,
-        "report": lambda message: print(message, file=sys.stderr),
+        "report": tell,
     }
     return arms, family, options
 

@@ -1,22 +1,18 @@
 """`metarl evaluate MODEL`: a pretrained model against its rivals in held-out tasks."""
 
-import io
-import json
-import shlex
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from metarl.cli.finished import tell, write_arrays, write_evaluation
 from metarl.cli.machine import prepare_jax
 from metarl.cli.models import find_model
 from metarl.cli.parse import parse
 from metarl.cli.tables import print_acting_tables
 from metarl.experiments.pretrain_config import ActingConfig
-from metarl.run.directory import check_output, write_atomic
+from metarl.run.directory import check_output
 
 
 @dataclass(frozen=True)
@@ -69,9 +65,7 @@ def evaluate_model(words: list[str]) -> None:
     config = _config(arguments)
     prepare_jax()
     from envs.domains import make_domain
-    from metarl.experiments.evaluate import evaluation_file
     from metarl.experiments.examine_model import contestant, examine_models
-    from metarl.run.provenance import describe_session
 
     model = find_model(arguments.model)
     rivals = [contestant(find_model(path), name=path.resolve().name) for path in arguments.rival]
@@ -81,13 +75,10 @@ def evaluate_model(words: list[str]) -> None:
         config,
         seed=arguments.seed,
         baselines=arguments.baseline,
-        report=lambda message: print(message, file=sys.stderr),
+        report=tell,
     )
-    git = describe_session()["git"]
-    command = shlex.join(["metarl", "evaluate", *words])
-    write_curves(out.with_suffix(".npz"), findings.curves)
-    content = evaluation_file(findings.rows, command=command, commit=git and git["commit"])
-    write_atomic(out, json.dumps(content, allow_nan=False) + "\n")
+    write_arrays(out.with_suffix(".npz"), findings.arrays())
+    write_evaluation(out, findings.rows, "evaluate", words)
     print_acting_tables(findings.rows)
     print(f"\nnumbers: {out}\ncurves:  {out.with_suffix('.npz')}")
 
@@ -103,14 +94,3 @@ def _config(arguments: EvaluateModelArguments) -> ActingConfig:
         capacity=arguments.capacity,
         batch_size=arguments.batch_size,
     )
-
-
-def write_curves(path: Path, curves: Mapping[str, Any]) -> None:
-    """Writes `{mode/protocol/arm: Curve}` as arrays `mode/protocol/arm/mean` and `.../error`."""
-    import numpy as np
-
-    buffer = io.BytesIO()
-    arrays = {f"{name}/{part}": getattr(curve, part) for name, curve in curves.items() for part in curve._fields}
-    np.savez_compressed(buffer, **{name: np.asarray(array, np.float32) for name, array in arrays.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, buffer.getvalue())

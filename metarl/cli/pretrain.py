@@ -1,24 +1,21 @@
 """`metarl pretrain`: train a model that acts in context, examine it in held-out tasks, write the report."""
 
-import json
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from metarl.cli.finished import EVALUATION, REPORT, is_finished, read_rows, tell, write_arrays, write_evaluation
 from metarl.cli.machine import prepare_jax
 from metarl.cli.parse import parse, preset_in
 from metarl.cli.tables import print_acting_tables
 from metarl.experiments.pretrain_config import PRETRAIN_CONFIG_TYPES, PretrainConfig
 from metarl.experiments.pretrain_presets import PRETRAIN_PRESETS
-from metarl.run.directory import RunDirectory, open_run, write_atomic
-from metarl.run.provenance import describe_session
+from metarl.run.directory import RunDirectory, open_run
 
-EVALUATION, CURVES, REPORT = "evaluation.json", "export/curves.npz", "report.html"
-"""Files of a run that the command makes after training, relative to its directory."""
+CURVES = "export/curves.npz"
+"""What was measured along pulls and episodes, relative to a run's directory."""
 DEFAULT_PRESET = "dpt-bandit-cpu"
 
 
@@ -58,9 +55,9 @@ def pretrain(words: list[str]) -> None:
 
     initialise()
     name = arguments.name or preset
-    is_finished = _is_finished(arguments.runs / name)
+    is_complete = is_finished(arguments.runs / name, ("export/model.json", EVALUATION, CURVES, REPORT))
     # What cannot be built must fail before a run is made: its config would keep the name from the corrected command.
-    built = None if is_finished else _build(arguments)
+    built = None if is_complete else _build(arguments)
     with open_run(arguments.runs, name, arguments.config, PRETRAIN_CONFIG_TYPES, is_lead=is_lead()) as directory:
         if built is not None:
             _train(arguments, directory, *built)
@@ -68,13 +65,6 @@ def pretrain(words: list[str]) -> None:
                 _examine(arguments, directory, words)
         if directory.is_lead:
             _show(directory)
-
-
-def _is_finished(path: Path) -> bool:
-    """Returns whether everything that the command makes is there."""
-    status = path / "STATUS"
-    is_trained = status.is_file() and status.read_text().strip() == "done"
-    return is_trained and all((path / file).is_file() for file in ("export/model.json", EVALUATION, CURVES, REPORT))
 
 
 def _build(arguments: PretrainArguments) -> tuple[Any, Any]:
@@ -126,31 +116,18 @@ def _train(arguments: PretrainArguments, directory: RunDirectory, pretraining: A
 def _examine(arguments: PretrainArguments, directory: RunDirectory, words: list[str]) -> None:
     """Examines the model beside its rivals, unless that is done; then writes the report."""
     from analysis.incontext import write_pretrain_report
-    from metarl.cli.evaluate_model import write_curves
-    from metarl.experiments.evaluate import evaluation_file
     from metarl.experiments.examine_model import examine_run
 
     if not (directory.path / EVALUATION).exists():
-        tell = (lambda message: None) if arguments.quiet else _tell
-        findings = examine_run(directory.export, arguments.config, report=tell)
-        git = describe_session()["git"]
-        command = shlex.join(["metarl", "pretrain", *words])
-        write_curves(directory.path / CURVES, findings.curves)
-        content = evaluation_file(findings.rows, command=command, commit=git and git["commit"])
-        write_atomic(directory.path / EVALUATION, json.dumps(content, allow_nan=False) + "\n")
+        report = (lambda message: None) if arguments.quiet else tell
+        findings = examine_run(directory.export, arguments.config, report=report)
+        write_arrays(directory.path / CURVES, findings.arrays())
+        write_evaluation(directory.path / EVALUATION, findings.rows, "pretrain", words)
     write_pretrain_report(directory.path)
 
 
 def _show(directory: RunDirectory) -> None:
     """Prints the tables of a finished run and where everything is."""
     file = directory.path / EVALUATION
-    try:
-        rows = json.loads(file.read_text())["rows"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is not an evaluation file ({error!r}); delete it to have it made again") from error
-    print_acting_tables(rows)
+    print_acting_tables(read_rows(file))
     print(f"\nnumbers: {file}\nmodel:   {directory.export}\nreport:  {directory.path / REPORT}")
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr)

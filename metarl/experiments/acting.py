@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from envs.domain import Domain
-from metarl.experiments.evaluate import CONFIDENCE
+from metarl.experiments.evaluate import row_of
 from metarl.experiments.pretrain_config import ActingConfig
 from metarl.incontext.agent import InContextAgent, Transition
 from metarl.incontext.collect import make_collect
@@ -24,7 +24,6 @@ from metarl.incontext.deploy import (
     make_offline_episode,
 )
 from metarl.incontext.scratch import ppo_from_scratch
-from metarl.statistics import iqm_interval
 
 PROTOCOLS: dict[str, Protocol] = {"official": OFFICIAL, "frozen": FROZEN, "stepwise": STEPWISE}
 """When the context grows, by name."""
@@ -57,6 +56,13 @@ class Findings(NamedTuple):
     """Rows of an evaluation file."""
     curves: dict[str, Curve]
     """By `mode/protocol/arm`: regret by pull, return by episode, suboptimality by size of the data set."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns the curves as float32 arrays `mode/protocol/arm/mean` and `.../error`."""
+        parts = (
+            (f"{name}/{part}", getattr(curve, part)) for name, curve in self.curves.items() for part in Curve._fields
+        )
+        return {name: np.asarray(values, np.float32) for name, values in parts}
 
 
 def act(
@@ -214,27 +220,16 @@ def _points(known: tuple[int, ...], last: int) -> tuple[int, ...]:
     return tuple(sorted({n for n in known if n < last} | {last}))
 
 
-def _row(arm: str, domain: Domain, setting: dict[str, Any], metric: str, values: np.ndarray) -> dict[str, Any]:
-    """Returns one row over tasks; intervals are of the interquartile mean, and `mean` and `error` stand beside it."""
-    interval = iqm_interval(values, confidence=CONFIDENCE, num_resamples=500)
-    return {
-        "arm": arm,
-        "env": domain.name,
-        "setting": setting,
-        "metric": metric,
-        "iqm": interval.iqm,
-        "low": interval.low,
-        "high": interval.high,
-        "confidence": interval.confidence,
-        "mean": float(np.mean(values, dtype=np.float64)),
-        "error": float(np.std(values, dtype=np.float64) / np.sqrt(len(values))),
-        "num_tasks": len(values),
-        "values": [float(f"{value:.5g}") for value in values[:NUM_KEPT]],
-    }
-
-
 NUM_KEPT = 256
 """Values of single tasks that a row keeps; mean, interval and error are over all."""
+
+
+def _row(arm: str, domain: Domain, setting: dict[str, Any], metric: str, values: np.ndarray) -> dict[str, Any]:
+    """Returns one row over tasks, with the standard error of the mean beside it."""
+    error = float(np.std(values, dtype=np.float64) / np.sqrt(len(values)))
+    extra = {"error": error, "num_tasks": len(values)}
+    row = row_of(arm, domain.name, setting, metric, values, extra, num_resamples=500)
+    return {**row, "values": [float(f"{value:.5g}") for value in values[:NUM_KEPT]]}
 
 
 def _curve(values: Float[np.ndarray, "K n"]) -> Curve:

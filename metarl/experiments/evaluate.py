@@ -85,18 +85,28 @@ def arm_rows(arm: str, env: str, horizon: int, returns: np.ndarray, optimum: np.
             raise ValueError(f"every life of {arm} on {env} at horizon {horizon} ended with a non-finite return")
         returns = np.where(np.isfinite(returns), returns, np.min(returns[np.isfinite(returns)]))
     extra = {"num_nonfinite": num_nonfinite} if num_nonfinite else {}
-    rows = [_row(arm, env, setting, "return", returns, extra)]
+    rows = [row_of(arm, env, setting, "return", returns, extra)]
     if optimum is not None:
         has_scale = optimum >= MIN_OPTIMUM
         extra = {**extra, "num_excluded": int(np.sum(~has_scale))}
         if has_scale.any():
             normalised = returns[has_scale] / optimum[has_scale]
-            rows.append(_row(arm, env, setting, "normalised_return", normalised, extra))
+            rows.append(row_of(arm, env, setting, "normalised_return", normalised, extra))
     return rows
 
 
-def _row(arm: str, env: str, setting: dict, metric: str, values: np.ndarray, extra: dict) -> dict[str, Any]:
-    interval = iqm_interval(values, confidence=CONFIDENCE)
+def row_of(
+    arm: str,
+    env: str,
+    setting: dict[str, Any],
+    metric: str,
+    values: np.ndarray,
+    extra: dict[str, Any],
+    *,
+    num_resamples: int = 2000,
+) -> dict[str, Any]:
+    """Returns one row of an evaluation file: interquartile mean of the values, its interval, their mean, and them."""
+    interval = iqm_interval(values, confidence=CONFIDENCE, num_resamples=num_resamples)
     return {
         "arm": arm,
         "env": env,

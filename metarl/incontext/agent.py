@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from envs.domain import Domain
+from envs.domain import Belief, Domain
 
 
 class Transition(NamedTuple):
@@ -68,9 +68,7 @@ def belief_agent(domain: Domain, *, greedy: bool = False) -> InContextAgent:
     Raises:
         ValueError: if the domain has no exact belief.
     """
-    belief = domain.belief
-    if belief is None:
-        raise ValueError(f"{domain.name} has no exact posterior; leave out the references that need one")
+    belief = _exact_belief(domain)
 
     def act(memory: Any, observation: Any, key: Array) -> Array:
         probabilities = belief.probabilities(memory, observation)
@@ -88,9 +86,7 @@ def posterior_sampling_agent(domain: Domain) -> InContextAgent:
     Raises:
         ValueError: if the domain has no exact belief.
     """
-    belief = domain.belief
-    if belief is None:
-        raise ValueError(f"{domain.name} has no exact posterior; leave out the references that need one")
+    belief = _exact_belief(domain)
 
     def expert_action(observation: Any, params: Any, key: Array) -> Array:
         probabilities = domain.expert(observation, params)
@@ -135,6 +131,12 @@ def posterior_mean_agent(domain: Domain) -> InContextAgent:
     return InContextAgent(lambda key, capacity: belief.init(), act, _belief_observe(belief))
 
 
+def _exact_belief(domain: Domain) -> Belief:
+    if domain.belief is None:
+        raise ValueError(f"{domain.name} has no exact posterior; leave out the references that need one")
+    return domain.belief
+
+
 def expert_agent(domain: Domain, params: Any) -> InContextAgent:
     """Returns the optimal policy of the task with these params; it needs no memory."""
 
@@ -163,7 +165,7 @@ def _spread_ties(values: Float[Array, " A"]) -> Float[Array, " A"]:
     return jnp.where(values >= jnp.max(values) - 1e-6, 0.0, -jnp.inf)
 
 
-def _belief_observe(belief: Any) -> Callable[[Any, Transition, Bool[Array, ""]], Any]:
+def _belief_observe(belief: Belief) -> Callable[[Any, Transition, Bool[Array, ""]], Any]:
     def observe(memory: Any, transition: Transition, is_valid: Bool[Array, ""]) -> Any:
         return choose(belief.update(memory, *transition), memory, is_valid)
 

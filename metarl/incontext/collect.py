@@ -77,12 +77,12 @@ def _uniform(domain: Domain, length: int) -> Collect:
 
 def _tilted(domain: Domain, length: int) -> Collect:
     def collect(params: Any, key: Array) -> UnorderedContext:
-        key_law, key_pulls, key_steps = jax.random.split(key, 3)
+        key_law, key_pulls, key_steps, key_query = jax.random.split(key, 4)
         upto = jnp.cumsum(tilted_law(key_law, domain.num_actions))
         uniforms = jax.random.uniform(key_pulls, (length, 1))
         actions = jnp.sum((uniforms * upto[-1] >= upto[None]).astype(jnp.int32), axis=1)
         actions = jnp.minimum(actions, domain.num_actions - 1)
-        observation = domain.sample_query(key_law, params)
+        observation = domain.sample_query(key_query, params)
         observations = jnp.broadcast_to(observation[None], (length, *observation.shape))
         return _independent(domain, params, observations, actions, key_steps)
 
@@ -93,10 +93,10 @@ def _thompson(domain: Domain, length: int) -> Collect:
     """Source: Lee et al. 2023, contexts of the linear bandit: the sampler is blind to what arms have in common."""
 
     def collect(params: Any, key: Array) -> OrderedContext:
-        key_steps, key_draws = jax.random.split(key)
+        key_steps, key_draws, key_query = jax.random.split(key, 3)
         uniforms = jax.random.uniform(key_steps, (length, domain.env.num_step_uniforms))
         normals = jax.random.normal(key_draws, (length, domain.num_actions))
-        observation = domain.sample_query(key_draws, params)
+        observation = domain.sample_query(key_query, params)
 
         def pull(statistics: tuple[Array, Array], inputs: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple]:
             count, total = statistics

@@ -231,10 +231,10 @@ def make_offline(
     mean_reward = domain.mean_reward
 
     def offline(params: Any, transitions: Transition, key: Array) -> Float[Array, " n"]:
-        key_init, key_act, key_begin = jax.random.split(key, 3)
+        key_init, key_act, key_begin, key_query = jax.random.split(key, 4)
         memory = agent.begin_episode(agent.init(key_init, max(lengths[-1], 1)), key_begin)
         best, done, found = _best_mean(domain, params), 0, []
-        observation = domain.sample_query(key_init, params)
+        observation = domain.sample_query(key_query, params)
         for length in lengths:
             piece = jax.tree.map(lambda leaf, a=done, b=length: leaf[a:b], transitions)
             if length > done:

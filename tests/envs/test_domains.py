@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.domain import expert_label, posterior
+from envs.domain import posterior
 from envs.domains import DOMAINS, make_domain
 
 BANDIT = "bandit@num_arms=3,quadrature=101"
@@ -119,7 +119,3 @@ def test_a_posterior_sums_to_one_in_every_domain():
         arrays, query = transitions(domain, 12, jax.random.key(2))
         total = posterior(domain.belief, *arrays, jnp.ones(12, bool), query).sum()
         np.testing.assert_allclose(total, 1.0, atol=1e-6)
-
-
-def test_a_label_is_the_first_of_the_most_probable_actions():
-    np.testing.assert_array_equal(expert_label(jnp.array([0.1, 0.4, 0.4, 0.1])), [0, 1, 0, 0])

@@ -9,19 +9,10 @@ from scipy.stats import norm
 from envs.bandits import BanditParams, fixed_features
 from envs.domains import make_domain
 from metarl.incontext.agent import Transition, absorb
-from metarl.incontext.baselines import (
-    BASELINES,
-    baselines_for,
-    cholesky,
-    empirical_mean,
-    gaussian_thompson,
-    lcb,
-    lin_thompson,
-    lin_ucb,
-    source_thompson,
-    ucb,
-)
+from metarl.incontext.arm_rules import empirical_mean, gaussian_thompson, lcb, source_thompson, ucb
+from metarl.incontext.baselines import BASELINES, baselines_for
 from metarl.incontext.deploy import deploy_many, make_deploy, make_offline
+from metarl.incontext.linear_rules import cholesky, lin_thompson, lin_ucb
 
 BANDIT = "bandit@quadrature=201"  # a cell is 0.005, and no posterior here is narrower than 0.02
 LINEAR = "linear-bandit@num_angles=720"
