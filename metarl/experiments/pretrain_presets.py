@@ -81,6 +81,17 @@ DPT_DARKROOM_PERMUTED_CPU = replace(
 DPT_TABULAR = PretrainConfig(
     updates=10_000, env=("tabular-mdp",), context_length=200, model=PAPER_MODEL, training=PAPER_TRAINING
 )
+DPT_TABULAR_CPU = replace(
+    DPT_TABULAR,
+    updates=2000,
+    updates_per_step=50,
+    env=("tabular-mdp@num_states=5,num_actions=3",),
+    context_length=100,
+    learner=DPTConfig(num_queries=32, on_policy=0.5, on_policy_tasks=64, on_policy_episodes=10),
+    model=replace(CPU_MODEL, width=64, num_layers=3),
+    training=replace(CPU_TRAINING, learning_rate=2e-3),
+    acting=ActingConfig(num_tasks=256, num_episodes=10, modes=("online",), protocols=("stepwise",)),
+)
 DPT_VISUAL_ROOM = PretrainConfig(
     updates=20_000,
     env=("visual-room",),
@@ -153,6 +164,7 @@ PRETRAIN_PRESETS: dict[str, PretrainPreset] = {
     "dpt-visual-room": PretrainPreset(DPT_VISUAL_ROOM, "a room seen through pixels, many tasks; an accelerator"),
     "dpt-visual-room-cpu": PretrainPreset(DPT_VISUAL_ROOM_CPU, "the same, small; 20 minutes on CPU"),
     "dpt-tabular": PretrainPreset(DPT_TABULAR, "random tabular MDPs; an accelerator"),
+    "dpt-tabular-cpu": PretrainPreset(DPT_TABULAR_CPU, "MDPs of 5 states and 3 actions; minutes on CPU"),
     "ad-darkroom": PretrainPreset(AD_DARKROOM, "algorithm distillation in the Dark Room; an accelerator"),
     "rl2-darkroom": PretrainPreset(RL2_DARKROOM, "RL² in the Dark Room; an accelerator"),
     "dpt-darkroom-permuted-cpu": PretrainPreset(DPT_DARKROOM_PERMUTED_CPU, "the same, small; minutes on CPU"),
