@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,9 +12,10 @@ from analysis.incontext_pictures import offline_curves, regret_curves, return_cu
 from analysis.incontext_tables import outcome_table, verdict
 from analysis.incontext_traces import model_trace, policy_maps
 from analysis.incontext_training import final_mean, gap_curves, loss_curve, probe_lengths
-from analysis.load import Run, flatten
-from analysis.page import Html, details, join, page, pairs, picture_block, section, tag, tiles
-from analysis.report import STATUS_WORDS, command, preset
+from analysis.load import flatten
+from analysis.page import Html, details, join, pairs, picture_block, section, tag, tiles
+from analysis.provenance import preset, reproduction, write_page
+from analysis.report import STATUS_WORDS
 from analysis.tables import number
 from analysis.throughput import MISSING, count, duration, elapsed
 from envs.domains import make_domain
@@ -156,35 +156,6 @@ def _training(examined: Examined, pictures: Iterable[Picture]) -> Html:
     return section("Training", *blocks)
 
 
-def _session(session: Mapping[str, Any]) -> Html:
-    git, line = session.get("git") or {}, command(session)
-    commit = f"{git['commit']}{' with uncommitted changes' if git.get('dirty') else ''}" if git.get("commit") else None
-    listed = {
-        "devices": [f"{amount} x {kind}" for kind, amount in (session.get("devices") or {}).items()],
-        "packages": [f"{name} {version}" for name, version in (session.get("packages") or {}).items() if version],
-    }
-    entries = {"started": session.get("started"), "commit": commit or "not recorded"}
-    entries |= {"continued at step": session.get("first_step") or None, "processes": session.get("num_processes")}
-    entries |= {name: ", ".join(values) for name, values in listed.items()}
-    entries |= {name: session.get(name) for name in ("python", "platform")}
-    return join([tag("pre", line) if line else "", pairs((name, value) for name, value in entries.items() if value)])
-
-
-def _reproduction(run: Run) -> Html:
-    blocks: list[object] = []
-    for index, session in enumerate(run.sessions):
-        blocks += [tag("h3", f"Session {index + 1} of {len(run.sessions)}") if len(run.sessions) > 1 else ""]
-        blocks.append(_session(session))
-    if not run.sessions:
-        blocks.append(tag("p", "The run does not record what produced it.", class_="note"))
-    if "seed" in run.config:
-        blocks.append(tag("p", f"All randomness follows from the seed {run.config['seed']}."))
-    if run.evaluation:
-        entries = [(name, value) for name, value in flatten(run.evaluation).items() if name != "schema"]
-        blocks += [tag("h3", "Examination"), pairs(entries)]
-    return section("How to reproduce", *blocks)
-
-
 def _numbers(examined: Examined, pictures: Iterable[Picture]) -> Html:
     absent = examined.absent
     entries = {path: f"{words}: not there" if path in absent else words for path, words in PIECES.items()}
@@ -213,8 +184,5 @@ def write_pretrain_report(run_directory: str | os.PathLike) -> Path:
         save_picture(picture, run.directory / "figures")
     sections = [_results(examined, acting)]
     sections += [section("What the policy does", *map(picture_block, policy))] if policy else []
-    sections += [_training(examined, training), _reproduction(run), _numbers(examined, pictures)]
-    path, temporary = run.directory / "report.html", run.directory / ".report.html.tmp"
-    temporary.write_text(page(run.name, _header(examined), *sections), encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    sections += [_training(examined, training), reproduction(run, "Examination"), _numbers(examined, pictures)]
+    return write_page(run, _header(examined), *sections)

@@ -1,19 +1,17 @@
 """One self-contained HTML page for a run: what was done, what came out, and how to do it again."""
 
 import os
-import re
-import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from analysis.curves import horizon_curve, learning_curve, life_curve, metric_curves
 from analysis.drift import has_drift
 from analysis.drift_report import DriftPart, drift_part, drift_section, save_drift_part, trained_lifetimes
 from analysis.figure import Picture, save_picture
 from analysis.load import PIECES, Row, Run, flatten, load_run
-from analysis.page import Html, details, join, page, pairs, picture_block, section, tag, tiles
+from analysis.page import Html, details, join, pairs, picture_block, section, tag, tiles
 from analysis.probe import probe_lines, probe_maps
+from analysis.provenance import preset, reproduction, write_page
 from analysis.rules import (
     DRIFT_TIME_CAVEAT,
     TIME_CAVEAT,
@@ -47,26 +45,6 @@ def trained_horizons(run: Run) -> tuple[float, float] | None:
     It is the pair called `lifetime`, at any depth, of the configuration or else of the exported rule.
     """
     return trained_lifetimes(run.config, run.rule)
-
-
-def preset(run: Run) -> str | None:
-    """Returns the preset's name from the command line of the first session that names one, or None."""
-    for session in run.sessions:
-        if found := re.search(r"--preset[ =](\S+)", " ".join(map(str, session.get("argv") or ()))):
-            return found[1]
-    return None
-
-
-def command(session: Mapping[str, Any]) -> str | None:
-    """Returns the command line of a session, ready for a shell, or None if it is not recorded."""
-    argv = [str(word) for word in session.get("argv") or ()]
-    if not argv:
-        return None
-    path = Path(argv[0])
-    program = ["python", argv[0]] if path.suffix == ".py" else [path.name]
-    if path.name == "__main__.py":
-        program = ["python", "-m", path.parent.name]
-    return shlex.join([*program, *argv[1:]])
 
 
 def describe(run: Run) -> str:
@@ -190,37 +168,6 @@ def _probe(run: Run, pictures: Mapping[str, Picture]) -> list[object]:
     return [heading, _figure(pictures, "probe_lines"), _figure(pictures, "probe_maps"), probe_table(run.probe)]
 
 
-def _session(session: Mapping[str, Any]) -> Html:
-    git = session.get("git") or {}
-    commit = f"{git['commit']}{' with uncommitted changes' if git.get('dirty') else ''}" if git.get("commit") else None
-    packages = [f"{name} {version}" for name, version in (session.get("packages") or {}).items() if version]
-    devices = [f"{count} x {kind}" for kind, count in (session.get("devices") or {}).items()]
-    entries = {"started": session.get("started"), "continued at step": session.get("first_step") or None}
-    entries |= {
-        "commit": commit or "not recorded",
-        "devices": ", ".join(devices),
-        "processes": session.get("num_processes"),
-    }
-    entries |= {"packages": ", ".join(packages), "python": session.get("python"), "platform": session.get("platform")}
-    line = command(session)
-    return join([tag("pre", line) if line else "", pairs((name, value) for name, value in entries.items() if value)])
-
-
-def _reproduction(run: Run) -> Html:
-    blocks: list[object] = []
-    for index, session in enumerate(run.sessions):
-        blocks.append(tag("h3", f"Session {index + 1} of {len(run.sessions)}") if len(run.sessions) > 1 else "")
-        blocks.append(_session(session))
-    if not run.sessions:
-        blocks.append(tag("p", "The run does not record what produced it.", class_="note"))
-    if "seed" in run.config:
-        blocks.append(tag("p", f"All randomness follows from the seed {run.config['seed']}."))
-    if run.evaluation:
-        entries = {name: value for name, value in flatten(run.evaluation).items() if name != "schema"}
-        blocks += [tag("h3", "Evaluation"), pairs(entries.items())]
-    return section("How to reproduce", *blocks)
-
-
 def _numbers(run: Run, pictures: Mapping[str, Picture], others: Mapping[str, str]) -> Html:
     entries = {path: f"{words}: not there" if path in run.absent else words for path, words in PIECES.items()}
     entries |= {f"figures/{name}.npz": f"numbers of the figure “{p.title}”" for name, p in pictures.items()}
@@ -246,8 +193,5 @@ def write_report(run_directory: str | os.PathLike) -> Path:
     files = {} if drift is None else save_drift_part(drift, run.directory / "figures")
     sections = [_results(run, pictures), _training(run, pictures), _rule(run, pictures, has_drift=drift is not None)]
     sections += [] if drift is None else [drift_section(drift)]
-    body = [_header(run), *sections, _reproduction(run), _numbers(run, pictures, files)]
-    path, temporary = run.directory / "report.html", run.directory / ".report.html.tmp"
-    temporary.write_text(page(run.name, *body), encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    body = [_header(run), *sections, reproduction(run), _numbers(run, pictures, files)]
+    return write_page(run, *body)

@@ -20,7 +20,7 @@ USAGE = "usage: metarl [-h] {" + ",".join(COMMANDS) + "} ...\n\nLearn reinforcem
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code of a command line: 0 done, 2 bad input, 130 or 143 interrupted after a checkpoint.
 
-    Set METARL_TRACEBACK=1 to see where an error comes from.
+    141 stands for output that nobody reads on. Set METARL_TRACEBACK=1 to see where an error comes from.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         with explain_os_errors(Path.cwd(), "read or write"):
-            return _run(words[0], words[1:])
+            return _run_until_unread(words[0], words[1:])
     except SystemExit as stop:  # tyro has printed help, or what is wrong with the words
         return int(stop.code or 0)
     except Interrupted as stop:
@@ -48,7 +48,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error))
 
 
-def _run(command: str, words: list[str]) -> int:
+def _run_until_unread(command: str, words: list[str]) -> int:
+    """Runs a command; ends quietly when the reader of its output, such as `head`, has seen enough."""
+    try:
+        _run(command, words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered is flushed at exit
+        return 141
+    return 0
+
+
+def _run(command: str, words: list[str]) -> None:
     if command == "discover":
         from metarl.cli.discover import discover as run
     elif command == "pretrain":
@@ -64,7 +75,6 @@ def _run(command: str, words: list[str]) -> int:
     else:
         from metarl.cli.presets import presets as run
     run(words)
-    return 0
 
 
 def _fail(sentence: str) -> int:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from analysis.load import load_run
-from analysis.report import command, describe, preset, trained_horizons, write_report
+from analysis.provenance import command, preset
+from analysis.report import describe, trained_horizons, write_report
 from analysis.tables import number
 
 FIGURES = {

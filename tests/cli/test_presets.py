@@ -19,3 +19,11 @@ def test_every_preset_is_listed_with_its_purpose(cli, words):
 
 def test_arguments_are_refused(refused):
     refused("presets", "smoke", mentions=["takes no arguments", "'smoke'"])
+
+
+def test_a_reader_who_has_seen_enough_ends_the_command_quietly(metarl, tmp_path):
+    start, _ = metarl
+    with start("presets", cwd=tmp_path) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=120) == 141
