@@ -1,12 +1,10 @@
 """In-context domains by name, with options: `bandit`, `darkroom@size=5,horizon=25`."""
 
-import difflib
 import functools
 import importlib
-import inspect
-from typing import Any
 
 from envs.domain import Domain
+from envs.naming import check_name, options_in
 
 DOMAINS = {
     "bandit": ("envs.bandits", "bandit"),
@@ -31,36 +29,11 @@ def make_domain(spec: str) -> Domain:
     Raises:
         ValueError: if the name or an option is unknown, or a value out of range.
     """
-    name, _, options = spec.partition("@")
-    if name not in DOMAINS:
-        close = difflib.get_close_matches(name, DOMAINS, n=2, cutoff=0.4)
-        advice = f"did you mean {' or '.join(close)}" if close else f"choose one of {', '.join(DOMAINS)}"
-        raise ValueError(f"there is no in-context domain called {name!r}; {advice}")
+    name = spec.partition("@")[0]
+    check_name(name, DOMAINS, "in-context domain")
     module, factory_name = DOMAINS[name]
     factory = getattr(importlib.import_module(module), factory_name)
-    parameters = inspect.signature(factory).parameters
-    known = {key: one for key, one in parameters.items() if one.default is not None}  # words cannot spell the rest
-    given = {}
-    for option in filter(None, options.split(",")):
-        key, has_value, value = option.partition("=")
-        if key not in known or not has_value:
-            raise ValueError(
-                f"{spec!r} has the option {option!r}; {name} takes {', '.join(known)}, each as option=value"
-            )
-        given[key] = _parse(spec, key, value, known[key].default)
-    domain = factory(**given)
+    domain = factory(**options_in(spec, factory))
     return domain._replace(
         name=spec, family=domain.family._replace(name=spec), held_out=domain.held_out._replace(name=spec)
     )
-
-
-def _parse(spec: str, key: str, value: str, default: Any) -> Any:
-    kind = type(default)
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[value.lower()]
-        return kind(value)
-    except (KeyError, ValueError) as error:
-        raise ValueError(
-            f"{spec!r} has {key}={value!r}, which is no {kind.__name__}; its default is {default}"
-        ) from error

@@ -1,0 +1,1 @@
+"""Curriculum teachers over boxes of continuous task vectors."""

@@ -1,0 +1,126 @@
+"""Prioritised level replay and sampling for learnability, by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl.teachers.base import unit_box
+from metarl.teachers.replay import plr, replay_weights, sfl
+
+BOX = unit_box(1, success_return=0.5)
+
+
+def column(*numbers):
+    return jnp.array(numbers, jnp.float32)[:, None]
+
+
+def filled(teacher, key, scores):
+    """Returns a buffer whose tasks 0.0, 0.1, ... have these scores and were done one after another."""
+    state, num = teacher.init(key), len(scores)
+    slots = jnp.arange(num)
+    return state._replace(
+        tasks=state.tasks.at[slots, 0].set(slots.astype(jnp.float32) / 10),
+        score=state.score.at[slots].set(jnp.array(scores, jnp.float32)),
+        stamp=state.stamp.at[slots].set(slots + 1),
+        num_visits=state.num_visits.at[slots].set(1),
+        num_episodes=jnp.int32(num),
+    )
+
+
+def test_weights_mix_ranks_and_staleness_in_closed_form(key):
+    state = filled(plr(BOX, capacity=5), key, [0.1, 0.9, 0.5])
+    by_rank = np.array([3.0, 1.0, 2.0]) ** (-1 / 0.3)
+    stale = np.array([2.0, 1.0, 0.0])
+    expected = 0.7 * by_rank / by_rank.sum() + 0.3 * stale / stale.sum()
+    np.testing.assert_allclose(replay_weights(state, 0.3, 0.3), [*expected, 0, 0], rtol=1e-5)
+
+
+def test_tasks_done_at_once_are_equally_stale(key):
+    state = filled(plr(BOX, capacity=4), key, [0.1, 0.9])
+    state = state._replace(stamp=jnp.full_like(state.stamp, 2))
+    np.testing.assert_allclose(replay_weights(state, 1.0, 0.3), [0.5, 0.5, 0, 0])
+
+
+def test_new_tasks_take_free_slots_then_those_of_least_weight_that_score_less(key):
+    teacher = plr(BOX, capacity=3)
+    state = teacher.observe(teacher.init(key), column(0.1, 0.2), jnp.array([0.3, 0.9], jnp.float32))
+    assert sorted(np.asarray(state.tasks[:, 0]).tolist()) == pytest.approx([0.0, 0.1, 0.2])
+    assert int(jnp.sum(state.num_visits)) == 2
+    state = filled(teacher, key, [0.4, 0.2, 0.3])._replace(value=jnp.full((3,), 0.5, jnp.float32))
+    # |reward - 0.5|: 0.45 for the first new task, 0.05 for the second.
+    state = teacher.observe(state, column(0.7, 0.8), jnp.array([0.95, 0.55], jnp.float32))
+    assert sorted(np.asarray(state.tasks[:, 0]).tolist()) == pytest.approx([0.0, 0.2, 0.7]) or sorted(
+        np.asarray(state.tasks[:, 0]).tolist()
+    ) == pytest.approx([0.0, 0.1, 0.7])
+    assert 0.8 not in np.asarray(state.tasks).round(3)
+    assert float(jnp.max(state.score)) == pytest.approx(0.45)
+
+
+def test_known_tasks_are_updated_in_place(key):
+    teacher = plr(BOX, capacity=4, value_rate=0.5)
+    state = teacher.observe(teacher.init(key), column(0.1), jnp.array([0.2], jnp.float32))
+    state = teacher.observe(state, column(0.1), jnp.array([0.8], jnp.float32))
+    assert int(jnp.sum(state.num_visits > 0)) == 1 and int(jnp.max(state.num_visits)) == 2
+    assert float(jnp.max(state.value)) == pytest.approx(0.5) and float(jnp.max(state.score)) == pytest.approx(0.6)
+    assert int(jnp.max(state.num_success)) == 1
+
+
+def test_learnability_is_largest_for_tasks_solved_half_of_the_time(key):
+    teacher = plr(BOX, capacity=8, score="learnability")
+    state = teacher.init(key)
+    for returned in ([1, 1, 0], [0, 1, 0], [1, 1, 0], [0, 1, 0]):
+        state = teacher.observe(state, column(0.1, 0.2, 0.3), jnp.array(returned, jnp.float32))
+    score = {
+        round(float(task), 1): float(s) for task, s in zip(state.tasks[:, 0], state.score, strict=True) if task > 0
+    }
+    assert score[0.1] == pytest.approx(0.25) and score[0.2] == score[0.3] == pytest.approx(5 / 36)
+
+
+def test_nothing_is_replayed_before_the_buffer_is_half_full(key):
+    teacher = plr(BOX, capacity=8)
+    known = [0.0, 0.1, 0.2, 0.3]
+    tasks = np.asarray(teacher.sample(key, filled(teacher, key, known[:3]), 1000))
+    assert not np.isin(tasks, np.float32(known)).any()
+    tasks = np.asarray(teacher.sample(key, filled(teacher, key, known), 4000)).round(6)
+    assert np.isin(tasks, np.float32(known).round(6)).mean() == pytest.approx(0.8, abs=0.026)
+
+
+def test_edited_tasks_stay_near_what_they_were(key):
+    teacher = plr(BOX, capacity=2, replay_share=1.0, edit=0.01)
+    tasks = np.asarray(teacher.sample(key, filled(teacher, key, [0.1, 0.1])._replace(tasks=column(0.5, 0.5)), 4000))
+    assert np.mean(tasks == 0.5) == pytest.approx(0.5, abs=0.032)
+    assert np.std(tasks[tasks != 0.5]) == pytest.approx(0.01, rel=0.08)
+
+
+def test_the_most_learnable_candidates_are_chosen(key):
+    teacher = sfl(BOX, num_candidates=20, num_chosen=4, num_trials=4)
+    state = teacher.init(key)
+    difficulty = jnp.linspace(0, 1, 20)[jnp.argsort(jnp.argsort(state.candidates[:, 0]))]
+    for trial in range(4):
+        returns = (difficulty < (trial + 0.5) / 4).astype(jnp.float32)
+        state = teacher.observe(state, state.candidates, returns)
+    p = np.asarray(state.num_success) / 4
+    best = np.sort(p * (1 - p))[-4:]
+    after = teacher.refit(jax.random.fold_in(key, 1), state)
+    np.testing.assert_allclose(np.sort(after.learnability), best)
+    assert np.isin(np.asarray(after.chosen), np.asarray(state.candidates)).all()
+    assert int(jnp.sum(after.num_visits)) == 0 and teacher.refit_every == 160
+    tasks = np.asarray(teacher.sample(key, after, 4000))
+    assert np.isin(tasks, np.asarray(after.chosen)).mean() == pytest.approx(0.5, abs=0.032)
+
+
+def test_candidates_are_tried_equally_often(key):
+    teacher = sfl(BOX, num_candidates=10, num_chosen=2, num_trials=2)
+    state = teacher.init(key)
+    for i in range(5):
+        tasks = teacher.sample(jax.random.fold_in(key, i), state, 4)
+        state = teacher.observe(state, tasks, jnp.zeros((4,), jnp.float32))
+    assert state.num_visits.tolist() == [2] * 10
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="plr was given"):
+        plr(BOX, capacity=1)
+    with pytest.raises(ValueError, match="sfl was given"):
+        sfl(BOX, num_trials=1)
