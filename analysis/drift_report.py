@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from analysis.animation import Animation, save_animation
 from analysis.drift import RuleDrift, make_surfaces, reference_drifts, rule_drift, shown_lifetimes
-from analysis.drift_animation import FRAME_POINTS, NUM_FRAMES, Animation, drift_animation, save_animation
+from analysis.drift_animation import FRAME_POINTS, NUM_FRAMES, drift_animation
 from analysis.drift_pictures import drift_slope, drift_surface
 from analysis.figure import Picture, save_picture
 from analysis.load import flatten

@@ -70,9 +70,13 @@ class Cubes(NamedTuple):
     def _strides(self) -> Int[np.ndarray, " n"]:
         return self.per_dimension ** np.arange(self.num_dimensions, dtype=np.int32)[::-1]
 
+    def places(self) -> Int[np.ndarray, "C n"]:
+        """Returns the place of every cell along each dimension that matters."""
+        return np.array(list(itertools.product(range(self.per_dimension), repeat=self.num_dimensions)), np.int32)
+
     def _lower_neighbours(self) -> Int[np.ndarray, "C m"]:
         """Returns for every cell those one lower along some of the dimensions, cut off at the edge."""
-        places = np.array(list(itertools.product(range(self.per_dimension), repeat=self.num_dimensions)), np.int32)
+        places = self.places()
         steps = np.array(list(itertools.product((0, 1), repeat=self.num_dimensions))[1:], np.int32)
         return np.maximum(places[:, None] - steps[None], 0) @ self._strides()
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 
@@ -37,6 +38,14 @@ class TaskFamily(NamedTuple):
     optimal_return: Callable[[Any], Float[Array, ""]] | None = None
     """`optimal_return(params)`: exact optimal expected undiscounted return of an episode, or None where it is unknown.
     """
+    low: Float[np.ndarray, " D"] | None = None
+    """What the quantile 0 of each dimension stands for, in its own units; None where quantiles have none."""
+    high: Float[np.ndarray, " D"] | None = None
+    """What the quantile 1 stands for."""
+    return_range: tuple[float, float] | None = None
+    """Returns of an episode between which learning is looked for; None where nothing is known of them."""
+    success_return: float | None = None
+    """A task counts as mastered when an episode in it returns more; None if there is no such mark."""
 
 
 def with_lifetime(family: TaskFamily, low: int, high: int) -> TaskFamily:

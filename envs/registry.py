@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from envs.family import Task, TaskFamily, with_lifetime
+from envs.param_ranges import param_ranges, parse_ranges
 from envs.probes import PROBES
 
 GRIDWORLD, PROBE, BRAX, PHYSICS = "gridworld/", "probe/", "brax/", "-physics"
@@ -60,6 +61,7 @@ def make_family(name: str, *, lifetime: int | tuple[int, int] | None = None) -> 
     | `brax/<system>-physics` | the system under varying gravity, mass, friction and actuator strength (D = 4) |
     | `brax/<system>@<backend>`, `brax/<system>-physics@<backend>` | as above, on another engine than `positional` |
     | `package.module:Class` | an environment with gymnax's methods, made without arguments |
+    | `<id>@<parameter>=<low>..<high>,...`, such as `Pendulum-v1@g=5..15,l=0.5..2` | the same, varied |
 
     Where nothing else is said, it has one task (D = 0): the environment's default parameters. Environments are made
     once and shared by all families of the same name, because gymnax compiles anew for every object. Modules are found
@@ -72,6 +74,9 @@ def make_family(name: str, *, lifetime: int | tuple[int, int] | None = None) -> 
     Raises:
         ValueError: if the name is unknown, no environment can be made of it, or the lifetime is below 1.
     """
+    if "@" in name and ".." in name:
+        family = _ranges_family(name)
+        return family if lifetime is None else _with_lifetime(family, lifetime)
     full_name = _full_name(name)
     listed = full_name.split("@")[0] if full_name.startswith(BRAX) else full_name
     if ":" not in name and listed not in families():
@@ -80,10 +85,18 @@ def make_family(name: str, *, lifetime: int | tuple[int, int] | None = None) -> 
         advice = f"did you mean {' or '.join(close)}" if close else "envs.registry.families() lists the names"
         raise ValueError(f"there is no task family called {name!r}; {advice}")
     family = _make_family(full_name)
-    if lifetime is None:
-        return family
+    return family if lifetime is None else _with_lifetime(family, lifetime)
+
+
+def _with_lifetime(family: TaskFamily, lifetime: int | tuple[int, int]) -> TaskFamily:
     low, high = (lifetime, lifetime) if isinstance(lifetime, int) else lifetime
     return with_lifetime(family, low, high)
+
+
+@functools.cache
+def _ranges_family(name: str) -> TaskFamily:
+    inner, _, words = name.rpartition("@")
+    return param_ranges(make_family(inner), parse_ranges(words))
 
 
 def families() -> list[str]:

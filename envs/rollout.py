@@ -52,6 +52,8 @@ class Trajectory(NamedTuple):
     """The true successor observation, before any auto-reset; None unless asked for."""
     outputs: Any
     """What the policy inferred from `observation`; None if it has no `infer`."""
+    kept: Any = None
+    """What `keeps` returned of the state acted in; None without."""
 
 
 def reset(env: Any, params: Any, key: Array, num_envs: int) -> Workers:
@@ -66,12 +68,21 @@ def reset(env: Any, params: Any, key: Array, num_envs: int) -> Workers:
 
 
 def unroll(
-    env: Any, params: Any, policy: Policy, workers: Workers, key: Array, *, num_steps: int, keeps_final: bool = False
+    env: Any,
+    params: Any,
+    policy: Policy,
+    workers: Workers,
+    key: Array,
+    *,
+    num_steps: int,
+    keeps_final: bool = False,
+    keeps: Callable[[Any], Any] | None = None,
 ) -> tuple[Workers, Trajectory]:
     """Returns the workers `num_steps` steps later and what happened on the way, `[T, B]`.
 
     Episodes reset themselves and carry on across calls. `keeps_final` records the true successor observations, which a
-    value bootstrap through time limits needs. Consumes `key`.
+    value bootstrap through time limits needs; `keeps(state [B, ...])` what else is wanted of the states acted in.
+    Consumes `key`.
     """
     key_act, key_step = jax.random.split(key)
     shape = (num_steps, workers.running_return.shape[0])
@@ -82,7 +93,8 @@ def unroll(
         noise, randomness = inputs
         action, outputs = _decide(policy, workers.observation, noise)
         after, transition = _advance(env, params, workers, action, randomness, keeps_final)
-        return after, transition._replace(outputs=outputs)
+        kept = None if keeps is None else keeps(workers.state)
+        return after, transition._replace(outputs=outputs, kept=kept)
 
     return jax.lax.scan(step, workers, (noise, randomness))
 

@@ -1,4 +1,4 @@
-"""Point estimates and bootstrap intervals: what evaluation writes down and analysis draws (numpy only)."""
+"""Point estimates and bootstrap intervals: what evaluation writes down and analysis draws (numpy and scipy only)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from scipy.stats import ttest_ind
 
 MAX_BLOCK = 1 << 22
 """Numbers resampled at once: bounds the memory of a bootstrap at about 32 MiB for each temporary array."""
@@ -228,3 +229,16 @@ def probability_of_improvement_interval(
         replicates += np.sum((weights_a @ _wins(a[:, None], b[None, :])) * weights_b, axis=-1) / len(x_strata)
     low, high = _percentiles(replicates, confidence)
     return float(low), float(high)
+
+
+def welch(x: ArrayLike, y: ArrayLike) -> float | None:
+    """Returns the two-sided p-value of Welch's test that two samples have one mean, None where it is not defined.
+
+    It is not for fewer than two values on a side, or where neither varies.
+
+    Source: Welch 1947.
+    """
+    first, second = _finite(np.asarray(x, float).ravel(), "x"), _finite(np.asarray(y, float).ravel(), "y")
+    if min(len(first), len(second)) < 2 or first.std() == second.std() == 0.0:
+        return None
+    return float(ttest_ind(first, second, equal_var=False)[1])

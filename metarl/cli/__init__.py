@@ -8,11 +8,12 @@ from pathlib import Path
 COMMANDS = {
     "discover": "evolve a learning rule; the same command continues a run that was stopped",
     "pretrain": "train a model that acts in context; the same command continues a run that was stopped",
+    "teach": "students by curriculum teachers; the same command continues a run that was stopped",
     "evaluate": "a rule, or a pretrained model, against baselines on held-out tasks",
     "compare": "several seeds of one kind of run against several of another",
     "plot": "write the report page of a run, an evaluation or a rule",
     "zoo": "list, show and make trained rules and models that ship with the package",
-    "presets": "list the named configurations of discover and pretrain",
+    "presets": "list the named configurations of discover, pretrain and teach",
 }
 USAGE = "usage: metarl [-h] {" + ",".join(COMMANDS) + "} ...\n\nLearn reinforcement-learning algorithms.\n\ncommands:\n"
 
@@ -64,6 +65,8 @@ def _run(command: str, words: list[str]) -> None:
         from metarl.cli.discover import discover as run
     elif command == "pretrain":
         from metarl.cli.pretrain import pretrain as run
+    elif command == "teach":
+        from metarl.cli.teach import teach as run
     elif command == "evaluate":
         from metarl.cli.evaluate import evaluate as run
     elif command == "compare":

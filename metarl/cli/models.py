@@ -42,3 +42,9 @@ def find_model(path: Path) -> Any:
             "give a run, the directory of an exported model or a name"
         )
     return load_model(directory)
+
+
+def is_teaching(path: Path) -> bool:
+    """Returns whether the path names a teaching run, finished or not."""
+    config = path / "config.json"
+    return config.is_file() and '"TeachConfig"' in config.read_text()

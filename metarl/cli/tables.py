@@ -77,3 +77,22 @@ def print_acting_tables(rows: list[dict[str, Any]]) -> None:
         print(" " * width + "".join(f"{point:>15}" for point in points))
         for arm in arms:
             print(f"{arm:{width}s}" + "".join(f"{cells.get((arm, point), '-'):>15s}" for point in points))
+
+
+def print_teaching_table(rows: list[dict[str, Any]]) -> None:
+    """Prints what the students of every teacher master, and Welch's test against those of uniform tasks."""
+    teachers, points = (
+        list(dict.fromkeys(values))
+        for values in ([row["arm"] for row in rows], [row["setting"]["updates"] for row in rows])
+    )
+    cells = {(row["setting"]["updates"], row["arm"]): row for row in rows}
+    count, width = len(rows[0]["values"]), max(34, *map(len, teachers))
+    print(f"\n{rows[0]['env']}: test tasks mastered in percent, IQM and 95 % interval of {count} students, Welch's p")
+    print("updates  " + "  ".join(f"{teacher:>{width}s}" for teacher in teachers))
+    for point in points:
+        print(f"{point:7d}  " + "  ".join(f"{_mastered(cells[point, teacher]):>{width}s}" for teacher in teachers))
+
+
+def _mastered(row: dict[str, Any]) -> str:
+    p = row.get("welch_p")
+    return f"{row['iqm']:.1f} [{row['low']:.1f}, {row['high']:.1f}]" + ("" if p is None else f" p {p:.1g}")

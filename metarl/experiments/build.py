@@ -1,6 +1,7 @@
 """From configurations to the values that experiments are made of. The core functions themselves never see a config."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -77,8 +78,18 @@ def starting_point(objective: Objective, key: Array) -> Any:
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(objective.init, key))
 
 
-def build_agent(config: AgentConfig, family: TaskFamily, objective: Objective, default_params) -> Agent:
-    """Returns the agent that follows the objective in worlds like `default_params`, any EnvParams of the family."""
+def build_agent(
+    config: AgentConfig,
+    family: TaskFamily,
+    objective: Objective,
+    default_params: Any,
+    *,
+    keeps: Callable[[Any], Any] | None = None,
+) -> Agent:
+    """Returns the agent that follows the objective in worlds like `default_params`, any EnvParams of the family.
+
+    `keeps` is what its rollouts keep of the environments' states.
+    """
     action_space = family.env.action_space(default_params)
     observation_space = family.env.observation_space(default_params)
     kind = _network_kind(observation_space) if config.network == "auto" else config.network
@@ -108,6 +119,7 @@ def build_agent(config: AgentConfig, family: TaskFamily, objective: Objective, d
         normalises_observation=config.normalises_observation,
         normalises_reward=config.normalises_reward,
         discount=config.discount,
+        keeps=keeps,
     )
 
 

@@ -46,6 +46,9 @@ class Agent(NamedTuple):
     it."""
     rollout: Callable[[AgentState, Any, Array], tuple[Workers, Rollout]]
     """`rollout(state, env_params, key) -> (workers afterwards, Rollout [T, B])`: acting without learning."""
+    learn: Callable[[Any, AgentState, Workers, Rollout, Progress, Array], tuple[AgentState, dict[str, Array]]]
+    """`learn(meta_params, state, workers, rollout, progress, key) -> (state, info)`: the other half of an update, from
+    what `rollout` returned."""
     policy: Callable[[AgentState], Policy]
     """`policy(state) -> Policy`: sampled actions."""
     steps_per_update: int
@@ -67,6 +70,7 @@ def make_agent(
     normalises_observation: bool = False,
     normalises_reward: bool = False,
     discount: float = 0.99,
+    keeps: Callable[[Any], Any] | None = None,
 ) -> Agent:
     """Returns the agent that follows `objective` with `network` in `env`.
 
@@ -79,6 +83,7 @@ def make_agent(
         normalises_observation: whether the network sees standard scores, by the running moments of all workers.
         normalises_reward: whether rewards are divided by the running deviation of discounted returns before learning.
         discount: of those returns.
+        keeps: `keeps(environment states [B, ...])`, recorded at every step as `Rollout.kept`.
 
     Raises:
         ValueError: if the minibatches do not divide the rollout.
@@ -114,19 +119,25 @@ def make_agent(
             key,
             num_steps=unroll_length,
             keeps_final=objective.uses_final_observation,
+            keeps=keeps,
         )
         return workers, complete_rollout(network, state, trajectory, workers.observation)
+
+    def learn_from(
+        meta_params: Any, state: AgentState, workers: Workers, seen: Rollout, progress: Progress, key: Array
+    ):
+        normaliser, scaled = normalise_rewards(state.normaliser, seen._replace(kept=None), discount)
+        scaled = scaled._replace(observation=normalise_observation(normaliser, seen.observation))
+        params, optimiser_state, info = learn(meta_params, state.params, state.optimiser, scaled, progress, key)
+        info = {**info, "reward": jnp.mean(seen.reward), "return": jnp.mean(workers.last_return)}
+        return AgentState(params, optimiser_state, workers, see(normaliser, seen.observation)), info
 
     def update(meta_params: Any, state: AgentState, env_params: Any, progress: Progress, key: Array):
         key_rollout, key_learn = jax.random.split(key)
         workers, seen = rollout(state, env_params, key_rollout)
-        normaliser, scaled = normalise_rewards(state.normaliser, seen, discount)
-        scaled = scaled._replace(observation=normalise_observation(normaliser, seen.observation))
-        params, optimiser_state, info = learn(meta_params, state.params, state.optimiser, scaled, progress, key_learn)
-        info = {**info, "reward": jnp.mean(seen.reward), "return": jnp.mean(workers.last_return)}
-        return AgentState(params, optimiser_state, workers, see(normaliser, seen.observation)), info
+        return learn_from(meta_params, state, workers, seen, progress, key_learn)
 
-    return Agent(init, update, rollout, policy, num_envs * unroll_length)
+    return Agent(init, update, rollout, learn_from, policy, num_envs * unroll_length)
 
 
 def complete_rollout(network: Network, state: AgentState, trajectory: Trajectory, observation_after: Any) -> Rollout:
@@ -149,6 +160,7 @@ def complete_rollout(network: Network, state: AgentState, trajectory: Trajectory
         trajectory.truncated,
         trajectory.outputs,
         next_outputs,
+        trajectory.kept,
     )
 
 

@@ -29,6 +29,8 @@ class Rollout(NamedTuple):
     next_outputs: Outputs
     """Outputs at the true successor. For objectives with `uses_final_observation=False`, entries where the episode
     ended belong to the next episode's first observation instead and must be masked."""
+    kept: Any = None
+    """What the agent was asked to keep of the environments' states; no rule looks at it."""
 
     @property
     def done(self) -> Bool[Array, "*TB"]:

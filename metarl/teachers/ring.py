@@ -40,16 +40,11 @@ def ring(capacity: int, size: int) -> Ring:
 
 
 def put(held: Ring, rows: Float[Array, "n d"], is_present: Bool[Array, " n"]) -> Ring:
-    """Returns the ring after the present rows, in order; they overwrite the oldest.
-
-    Raises:
-        ValueError: if there are more rows than the ring has room for.
-    """
+    """Returns the ring after the present rows, in order; the oldest are overwritten, of many the first of them too."""
     capacity = held.rows.shape[0]
-    if rows.shape[0] > capacity:
-        raise ValueError(f"{rows.shape[0]} rows at once do not fit a ring for {capacity}; give a larger capacity")
     order = jnp.cumsum(is_present.astype(jnp.int32))
-    place = jnp.where(is_present, jnp.mod(held.count + order - 1, capacity), capacity)
+    stays = is_present & (order > order[-1] - capacity)
+    place = jnp.where(stays, jnp.mod(held.count + order - 1, capacity), capacity)
     return Ring(held.rows.at[place].set(rows, mode="drop"), held.count + order[-1])
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analysis.animation import FRAME_MS, PAUSE_MS, save_animation
 from analysis.drift import make_surfaces, reference_drifts, rule_drift
-from analysis.drift_animation import FRAME_MS, PAUSE_MS, drift_animation, save_animation
+from analysis.drift_animation import drift_animation
 
 LIFE = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -15,6 +15,7 @@ from metarl.run.errors import Interrupted
 ROOT = Path(__file__).parents[2]
 DISCOVER = ("metarl/cli/discover.py", "metarl/experiments/config.py", "metarl/experiments/agent_config.py")
 PRETRAIN = ("metarl/cli/pretrain.py", "metarl/experiments/pretrain_config.py")
+TEACH = ("metarl/cli/teach.py", "metarl/experiments/teach_config.py", "metarl/experiments/agent_config.py")
 EVALUATE = ("metarl/cli/evaluate.py",)
 
 
@@ -57,6 +58,7 @@ def test_help_names_every_command_and_its_purpose(cli, words):
             [(), ("--preset", "ad-darkroom"), ("--preset", "rl2-darkroom"), ("--learner.reward-temperature", "1.0")],
             PRETRAIN,
         ),
+        ("teach", [(), ("--preset", "alp-gmm-pendulum-cpu")], TEACH),
         ("evaluate", [()], EVALUATE),
         ("plot", [()], ()),
     ],

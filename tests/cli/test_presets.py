@@ -4,6 +4,7 @@ import pytest
 
 from metarl.experiments.presets import PRESETS
 from metarl.experiments.pretrain_presets import PRETRAIN_PRESETS
+from metarl.experiments.teach_presets import TEACH_PRESETS
 
 
 @pytest.mark.parametrize("words", [("presets",), ("presets", "--help")])
@@ -11,9 +12,9 @@ def test_every_preset_is_listed_with_its_purpose(cli, words):
     answer = cli(*words)
     assert answer.code == 0 and answer.err == ""
     lines = [line for line in answer.out.splitlines() if line.startswith("  ")]
-    presets = {**PRESETS, **PRETRAIN_PRESETS}
-    assert [line.split()[0] for line in lines] == [*PRESETS, *PRETRAIN_PRESETS] and len(presets) == len(lines) - 1
-    for preset, line in zip([*PRESETS.values(), *PRETRAIN_PRESETS.values()], lines, strict=True):
+    presets = [*PRESETS.items(), *PRETRAIN_PRESETS.items(), *TEACH_PRESETS.items()]
+    assert [line.split()[0] for line in lines] == [name for name, _ in presets]
+    for (_, preset), line in zip(presets, lines, strict=True):
         assert preset.purpose in line
 
 

@@ -15,6 +15,7 @@ from metarl.statistics import (
     probability_of_improvement,
     probability_of_improvement_interval,
     stratified_bootstrap,
+    welch,
 )
 
 ROUNDING = 1e-12  # float64 sums of a few hundred numbers of order one
@@ -192,3 +193,15 @@ def test_unequal_strata_and_impossible_pairs_are_refused():
         probability_of_improvement(np.zeros((2, 3)), np.zeros((3, 3)))
     with pytest.raises(ValueError, match="cannot be paired"):
         probability_of_improvement_interval([1.0, 2.0], [1.0], paired=True)
+
+
+def test_welch_is_the_test_of_its_name():
+    x, y = [5.0, 7.0], [1.0, 2.0]
+    # t = 4.5 / sqrt(2 / 2 + .5 / 2) with (1.25)² / (1² + .25²) = 1.47 degrees of freedom.
+    expected = 2 * scipy.stats.t.sf(4.5 / np.sqrt(1.25), 1.25**2 / (1 + 0.0625))
+    assert welch(x, y) == pytest.approx(expected) and welch(y, x) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("x", "y"), [([1.0], [1.0, 2.0]), ([1.0, 1.0], [2.0, 2.0])])
+def test_welch_is_undefined_without_variation(x, y):
+    assert welch(x, y) is None

@@ -1,6 +1,5 @@
 """Curricula for Gymnasium environments, in a real one."""
 
-
 import gymnasium
 import numpy as np
 import pytest

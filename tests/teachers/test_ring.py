@@ -28,9 +28,12 @@ def test_absent_rows_are_not_stored():
     assert held.stamp.tolist() == [0, 1, -1, -1, -1]
 
 
-def test_more_rows_than_room_are_refused():
-    with pytest.raises(ValueError, match="4 rows at once do not fit a ring for 3"):
-        put(ring(3, 1), rows(1, 2, 3, 4), ALL)
+def test_of_more_rows_than_room_the_last_stay():
+    held = put(put(ring(3, 1), rows(0), ALL[:1]), rows(1, 2, 3, 4), ALL)
+    assert held.rows[jnp.argsort(held.stamp), 0].tolist() == [2, 3, 4] and int(held.count) == 5
+
+
+def test_a_ring_without_room_is_refused():
     with pytest.raises(ValueError, match="room for 0 rows"):
         ring(0, 1)
 

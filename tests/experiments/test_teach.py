@@ -1,0 +1,187 @@
+"""Teachers and their students as an experiment."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl.experiments.agent_config import AgentConfig
+from metarl.experiments.ppo_student import family_box, finished_episodes
+from metarl.experiments.ppo_student import test_vectors as make_test_vectors
+from metarl.experiments.student import cubes_student
+from metarl.experiments.teach import make_teaching
+from metarl.experiments.teach_config import CubesConfig, PPOStudentConfig, TeachConfig
+from metarl.experiments.teach_families import task_family
+from metarl.experiments.teach_presets import TEACH_PRESETS
+from metarl.experiments.teach_results import teach_rows
+from metarl.objectives.base import Rollout
+from metarl.teachers.base import unit_box
+
+SMOKE = TEACH_PRESETS["smoke"].config
+PENDULUM = PPOStudentConfig(
+    env="Pendulum-v1@g=5..15,l=0.5..2",
+    agent=AgentConfig(num_envs=4, unroll_length=100, optimiser="adam", policy_learning_rate=1e-3, hidden=(8,)),
+    pool_size=8,
+    max_finished=16,
+    grid=2,
+    return_range=(-1600.0, 0.0),
+    success_return=-400.0,
+)
+
+
+def run(config, num_steps=None):
+    """Returns (state, metrics of all steps)."""
+    teaching = make_teaching(config)
+    step = jax.jit(teaching.experiment.step)
+    state, metrics = jax.jit(teaching.experiment.init)(jax.random.key(config.seed)), []
+    for _ in range(num_steps or config.num_steps):
+        state, found = step(state)
+        metrics.append(found)
+    assert step._cache_size() == 1
+    return teaching, state, metrics
+
+
+@pytest.fixture(scope="module")
+def smoke():
+    return run(SMOKE)
+
+
+def test_the_record_is_what_the_metrics_say(smoke):
+    teaching, state, metrics = smoke
+    arrays = teaching.experiment.export(state)
+    for spec in SMOKE.teachers:
+        np.testing.assert_allclose(
+            np.mean(arrays[f"{spec}/mastered"], axis=1), [m[f"mastered/{spec}"] for m in metrics], rtol=1e-5
+        )
+        assert arrays[f"{spec}/episodes"][:, 0].tolist() == list(range(50, 501, 50))
+        assert arrays[f"{spec}/proposals"].shape == (10, 250, 2)
+        final = np.mean(np.asarray(arrays[f"{spec}/final_grades"]) > 0.75, axis=1) * 100
+        np.testing.assert_allclose(arrays[f"{spec}/mastered"][-1], final, rtol=1e-5)
+    assert {"fit_mean", "fit_utility"} <= {name.rpartition("/")[2] for name in arrays if name.startswith("alp-gmm")}
+    assert not any(name.startswith("uniform/fit") for name in arrays)
+    assert all(int(m["env_steps"]) == 2 * 2 * 50 for m in metrics)
+
+
+def test_adding_a_teacher_changes_nothing_for_the_others(smoke):
+    _, alone, _ = run(replace(SMOKE, teachers=SMOKE.teachers[:1]))
+    for a, b in zip(jax.tree.leaves(alone.records[0]), jax.tree.leaves(smoke[1].records[0]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_students_are_not_each_other(smoke):
+    _, state, _ = smoke
+    competences = np.asarray(state.classrooms[0].student)
+    assert not np.array_equal(competences[0], competences[1])
+
+
+def test_going_on_from_a_state_is_not_having_stopped():
+    teaching, half, _ = run(SMOKE, 5)
+    stored = jax.tree.map(np.asarray, half._replace(key=jax.random.key_data(half.key)))
+    resumed = jax.tree.map(jnp.asarray, stored)._replace(key=jax.random.wrap_key_data(jnp.asarray(stored.key)))
+    step = jax.jit(teaching.experiment.step)
+    for _ in range(5):
+        resumed, _ = step(resumed)
+    _, whole, _ = run(SMOKE)
+    for a, b in zip(jax.tree.leaves(resumed._replace(key=())), jax.tree.leaves(whole._replace(key=())), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_rows_have_a_number_for_every_student_and_welch_against_uniform(smoke):
+    teaching, state, _ = smoke
+    arrays = {name: np.array(array) for name, array in teaching.experiment.export(state).items()}
+    arrays["uniform/mastered"][-1], arrays[f"{SMOKE.teachers[0]}/mastered"][-1] = [1.0, 2.0], [5.0, 7.0]
+    rows = teach_rows(SMOKE, arrays)
+    assert len(rows) == 10 and {row["metric"] for row in rows} == {"mastered"}
+    last = next(row for row in rows if row["setting"]["updates"] == 500 and "alp" in row["arm"])
+    assert last["values"] == [5.0, 7.0] and last["mean"] == 6.0 and last["episodes"] == 500.0
+    # Welch: t = 4.5 / sqrt(.5 / 2 + 2 / 2) = 4.02 with 1.47 degrees of freedom.
+    assert last["welch_p"] == pytest.approx(0.098, abs=0.003)
+
+
+def test_cells_are_tested_in_their_middles():
+    student = cubes_student(CubesConfig(num_dimensions=2, per_dimension=2, num_useless=1))
+    np.testing.assert_allclose(
+        student.test_vectors, [[0.25, 0.25, 0.5], [0.25, 0.75, 0.5], [0.75, 0.25, 0.5], [0.75, 0.75, 0.5]]
+    )
+    assert student.box.num_dimensions == 3
+
+
+def test_finished_episodes_are_told_with_their_task_and_whole_return():
+    reward = jnp.array([[1, 10], [2, 20], [4, 40], [8, 80]], jnp.float32)
+    ends = jnp.array([[0, 0], [1, 0], [0, 1], [1, 0]], bool)
+    kept = jnp.arange(8, dtype=jnp.float32).reshape(4, 2, 1)
+    none = jnp.zeros((4, 2), bool)
+    seen = Rollout(kept, kept, reward, ends, none, {}, {}, kept)
+    vectors, returns = finished_episodes(seen, jnp.array([100, 1000], jnp.float32), 5)
+    np.testing.assert_array_equal(returns, [103.0, 1070.0, 12.0, np.nan, np.nan])
+    np.testing.assert_array_equal(vectors[:3, 0], [2.0, 5.0, 6.0])
+    assert finished_episodes(seen, jnp.zeros((2,), jnp.float32), 2)[1].tolist() == [3.0, 70.0]
+
+
+def test_test_tasks_are_a_grid_with_its_bounds_and_random_beyond_two_dimensions():
+    grid = np.asarray(make_test_vectors(unit_box(2), 3))
+    assert grid[[0, 1, 3, 8]].tolist() == [[0, 0], [0, 0.5], [0.5, 0], [1, 1]]
+    np.testing.assert_array_equal(make_test_vectors(unit_box(5), 3), make_test_vectors(unit_box(5), 3))
+    assert make_test_vectors(unit_box(5), 3).shape == (9, 5)
+
+
+def test_a_ppo_student_studies_the_proposed_tasks():
+    config = TeachConfig(
+        teachers=("alp-gmm@window=16,refit_every=8",),
+        num_students=2,
+        updates=6,
+        updates_per_step=3,
+        student=PENDULUM,
+    )
+    teaching, state, metrics = run(config)
+    arrays = teaching.experiment.export(state)
+    # Episodes last 200 steps, two rollouts of four workers.
+    (spec,) = config.teachers
+    assert arrays[f"{spec}/episodes"].tolist() == [[4, 4], [12, 12]]
+    assert int(metrics[0]["env_steps"]) == 2 * 3 * 400
+    assert bool(jnp.all(state.classrooms[0].teacher.has_fit)) and np.all(np.isfinite(arrays[f"{spec}/grades"]))
+    assert arrays["test_vectors"].shape == (4, 2) and np.all(np.asarray(arrays[f"{spec}/grades"]) < 0)
+    history = state.classrooms[0].student.workers.state.task.vectors
+    assert np.all((np.asarray(history) >= 0) & (np.asarray(history) <= 1))
+
+
+def test_physical_units_are_the_familys():
+    family = task_family(PENDULUM.env)
+    box = family_box(replace(PENDULUM, physical_units=True), family)
+    np.testing.assert_allclose([box.low, box.high], [[5, 0.5], [15, 2]])
+    assert box.success_return == -400.0
+
+
+@pytest.mark.parametrize(
+    ("student", "words"),
+    [
+        (replace(PENDULUM, env="Pendulum-v1"), "has one task only"),
+        (replace(PENDULUM, return_range=None), "does not say what its returns mean"),
+        (replace(PENDULUM, env="Pendulm-v1"), "did you mean"),
+    ],
+)
+def test_families_that_cannot_be_taught_are_refused(student, words):
+    with pytest.raises(ValueError, match=words):
+        make_teaching(TeachConfig(student=student))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"teachers": ()}, "at least one"),
+        ({"teachers": ("uniform", "uniform")}, "none of them twice"),
+        ({"updates": 7, "updates_per_step": 2}, "multiple of updates_per_step"),
+        ({"num_students": 0}, "num_students is 0"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_impossible_configurations_are_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        TeachConfig(**wrong)
+
+
+def test_unknown_teachers_are_refused():
+    with pytest.raises(ValueError, match="no teacher called 'alp'"):
+        make_teaching(replace(SMOKE, teachers=("alp",)))
