@@ -45,23 +45,22 @@ def advance(
     place: Any,
     motion: Motion,
     action: Float[Array, "A *batch"],
-    *,
     num_sweeps: int,
-    relaxes: bool,
 ) -> Motion:
     """Returns the motion 0.02 s later under an action in [-1, 1] per motor.
 
-    Torque is the motors' largest in N m; `num_sweeps` is that of the solver, twice as many with `relaxes`.
+    Torque is the motors' largest in N m; `num_sweeps` is that of the solver for velocities, and for overlaps.
     """
     at = pose(body, motion.position)
     mass = masses(body, at)
     free = accelerate(mass, decouple(mass, motion.velocity), forces(body, at, motion.velocity), TIME_STEP)
     contacts = find_contacts(body, at, terrain, place)
     joints, rows = joint_rows(mass, motion.position, action, torque), contact_rows(mass, at, contacts)
-    (moves, keeps), impulses = solve(joints, rows, free, motion.impulses, num_sweeps=num_sweeps, relaxes=relaxes)
-    position = motion.position + TIME_STEP * couple(mass, *moves)
+    after, displacement, impulses = solve(joints, rows, free, motion.impulses, num_sweeps)
+    velocity = couple(mass, *after)
+    position = motion.position + TIME_STEP * velocity + couple(mass, *displacement)
     touches = jnp.any(contacts.depth[:NUM_LOWER] > 0.0, axis=0)
-    return Motion(position, couple(mass, *keeps), impulses, touches)
+    return Motion(position, velocity, impulses, touches)
 
 
 def start(body: Body, push: Float[Array, "*batch"]) -> Motion:

@@ -9,6 +9,7 @@ Source: Catto 2005, "Iterative dynamics with temporal coherence"; constants of B
 the speed with which overlaps are corrected is as in Box2D 3 (soft step).
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -21,14 +22,16 @@ from envs.walker.world import TIME_STEP, Vector, cross
 
 FRICTION = (0.2 * 2.5) ** 0.5
 """Friction of the mix of leg (0.2) and ground (2.5)."""
-BAUMGARTE, SLOP, MAX_CORRECTION = 0.2, 0.005, 3.0
-"""Share of an overlap that is corrected in a step, overlap in metres that is left, largest speed of it in m/s."""
+SLOP = 0.005
+"""Overlap in metres that is not corrected."""
 SOFTNESS = 1e-6
 """Added to the inverse of effective masses."""
 LOW, HIGH = (-0.8, -1.6), (1.1, -0.1)
 """Limits of hip and knee, in radians."""
-LIMIT_SLOP, LIMIT_SPEED = 2.0 * 3.141592653589793 / 180.0, 2.0
-"""Radians by which limits are wide, and the largest speed in rad/s with which a joint returns."""
+LIMIT_SLOP = math.radians(2.0)
+"""Radians beyond a limit that are not corrected."""
+FREE = 1e6
+"""A speed that no joint reaches."""
 MOTOR_SPEED = (4.0, 6.0)
 """Speed that the motors of hip and knee aim at, in rad/s."""
 WARM_START = 0.9
@@ -56,9 +59,9 @@ class Joints(NamedTuple):
     strength: Float[Array, "2 L *batch"]
     """Largest impulse of the motor."""
     low: Float[Array, "2 L *batch"]
-    """Least speed that the lower limit allows."""
+    """How far below the lower limit, less its slop."""
     high: Float[Array, "2 L *batch"]
-    """Largest speed that the upper limit allows."""
+    """How far below the upper limit, more its slop."""
 
 
 class Rows(NamedTuple):
@@ -72,8 +75,10 @@ class Rows(NamedTuple):
     """Effective mass, 0 without contact."""
     coupling: Float[Array, "6 L *batch"]
     """Change of the normal speed per unit of the tangential impulse."""
-    bias: Float[Array, "6 L *batch"]
-    """Normal speed that corrects the overlap."""
+    friction: Float[Array, "6 L *batch"]
+    """Coefficient of friction."""
+    depth: Float[Array, "6 L *batch"]
+    """Overlap."""
 
 
 class Impulses(NamedTuple):
@@ -95,8 +100,6 @@ def joint_rows(
     diagonal = jnp.stack([response[0, 0], response[1, 1]])
     drive, angle = jnp.stack([action[0::2], action[1::2]]), jnp.stack([q[3::2], q[4::2]])
     per_joint = lambda pair: jnp.asarray(pair, jnp.float32).reshape(2, *[1] * (angle.ndim - 1))  # noqa: E731
-    below = (per_joint(LOW) - LIMIT_SLOP - angle) / TIME_STEP
-    above = (per_joint(HIGH) + LIMIT_SLOP - angle) / TIME_STEP
     return Joints(
         gain=masses.gain,
         on_root=on_root,
@@ -105,8 +108,8 @@ def joint_rows(
         coupling=response[0, 1],
         target=jnp.sign(drive) * per_joint(MOTOR_SPEED),
         strength=jnp.abs(drive) * (torque * TIME_STEP)[None, None],
-        low=jnp.minimum(below, LIMIT_SPEED),
-        high=jnp.maximum(above, -LIMIT_SPEED),
+        low=per_joint(LOW) - LIMIT_SLOP - angle,
+        high=per_joint(HIGH) + LIMIT_SLOP - angle,
     )
 
 
@@ -120,13 +123,13 @@ def contact_rows(masses: Masses, at: Pose, contacts: Contacts) -> Rows:
     inverse_mass = sum(a * b for a, b in zip(jacobian, response, strict=True))
     is_active = contacts.depth > 0.0
     coupling = sum(a[:, :, 1] * b[:, :, 0] for a, b in zip(jacobian, response, strict=True))
-    correction = (BAUMGARTE / TIME_STEP) * jnp.maximum(contacts.depth - SLOP, 0.0)
     return Rows(
         jacobian=jnp.stack(jacobian, axis=3),
         response=jnp.stack(response, axis=3),
         mass=jnp.where(is_active[:, :, None], 1.0 / (inverse_mass + SOFTNESS), 0.0),
         coupling=coupling,
-        bias=jnp.minimum(correction, MAX_CORRECTION),
+        friction=jnp.full_like(coupling, FRICTION),
+        depth=contacts.depth,
     )
 
 
@@ -146,36 +149,49 @@ def solve(
     rows: Rows,
     velocity: tuple[Float[Array, "3 *batch"], Float[Array, "2 L *batch"]],
     warm: Float[Array, "6 L 2 *batch"],
-    *,
     num_sweeps: int,
-    relaxes: bool,
-) -> tuple[list[tuple[Array, Array]], Float[Array, "6 L 2 *batch"]]:
-    """Returns ([(r, u) to move with, (r, u) to keep], contact impulses).
+) -> tuple[tuple[Array, Array], tuple[Array, Array], Float[Array, "6 L 2 *batch"]]:
+    """Returns ((r, u), the displacement that then corrects overlaps and limits, contact impulses).
 
-    The two are the same unless `relaxes`: then as many sweeps again follow that correct no overlap.
+    Both come from `num_sweeps` sweeps. The displacement has no part in the velocity, and neither motors nor friction
+    resist it.
     """
-    start = jnp.where(rows.mass > 0.0, warm * WARM_START, 0.0)
-    root, legs = velocity
-    push = rows.response * start[:, :, :, None]
-    root = root + jnp.sum(push[:, :, :, :3], axis=(0, 1, 2))
-    leg_push = jnp.sum(push[:, :, :, 3:], axis=(0, 2))
-    number = legs.shape[1]
-    each = [legs[:, i] + leg_push[i] for i in range(number)]
+    impulse = jnp.where(rows.mass > 0.0, warm * WARM_START, 0.0)
+    push = jnp.sum(rows.response * impulse[:, :, :, None], axis=(0, 2))
+    root = velocity[0] + jnp.sum(push[:, :3], axis=0)
+    legs = [velocity[1][:, i] + push[i, 3:] for i in range(push.shape[0])]
     zeros = jnp.zeros((3, *joints.mass.shape[:2], *root.shape[1:]), jnp.float32)
-    carry = ((root, each), Impulses(start, zeros))
 
-    def phase(carry: tuple, share: Array) -> tuple[tuple, tuple[Array, Array]]:
-        biased = rows._replace(bias=rows.bias * share)
-        limited = joints._replace(
-            low=jnp.where(share > 0.0, joints.low, jnp.minimum(joints.low, 0.0)),
-            high=jnp.where(share > 0.0, joints.high, jnp.maximum(joints.high, 0.0)),
+    def phase(velocity: Velocity, inputs: tuple[Array, Array]) -> tuple[Velocity, tuple]:
+        corrects, share = inputs
+        one_joints, one_rows = _aims(joints, rows, velocity, corrects)
+        start = jax.tree.map(lambda leaf: leaf * share, velocity)
+        carry = (start, Impulses(impulse * share, zeros))
+        after, impulses = jax.lax.fori_loop(
+            0, num_sweeps, lambda _, carry: _sweep(one_joints, one_rows, carry), carry
         )
-        carry = jax.lax.fori_loop(0, num_sweeps, lambda _, carry: _sweep(limited, biased, carry), carry)
-        return carry, (carry[0][0], jnp.stack(carry[0][1], axis=1))
+        return after, (after[0], jnp.stack(after[1], axis=1), impulses.contacts)
 
-    shares = jnp.array([1.0, 0.0] if relaxes else [1.0], jnp.float32)
-    (_, impulses), (roots, legs) = jax.lax.scan(phase, carry, shares)
-    return [(roots[0], legs[0]), (roots[-1], legs[-1])], impulses.contacts
+    phases = (jnp.array([False, True]), jnp.array([1.0, 0.0], jnp.float32))
+    _, (roots, all_legs, impulses) = jax.lax.scan(phase, (root, legs), phases)
+    return (roots[0], all_legs[0]), (roots[1], all_legs[1]), impulses[0]
+
+
+def _aims(joints: Joints, rows: Rows, velocity: Velocity, corrects: Array) -> tuple[Joints, Rows]:
+    """Returns the rows as they are for velocities, or for the displacement after moving with `velocity`."""
+    root, legs = velocity
+    speed = jnp.stack(legs, axis=1) - jnp.sum(joints.gain * root[None, :, None], axis=1)
+    low, high = joints.low - TIME_STEP * speed, joints.high - TIME_STEP * speed
+    both = jnp.concatenate([jnp.broadcast_to(root[None], (len(legs), *root.shape)), jnp.stack(legs)], axis=1)
+    deeper = rows.depth - SLOP - TIME_STEP * jnp.sum(rows.jacobian[:, :, 1] * both[None], axis=2)
+    joints = joints._replace(
+        strength=jnp.where(corrects, 0.0, joints.strength),
+        low=jnp.where(joints.low > -LIMIT_SLOP, jnp.where(corrects, low, 0.0), -FREE),
+        high=jnp.where(joints.high < LIMIT_SLOP, jnp.where(corrects, high, 0.0), FREE),
+    )
+    return joints, rows._replace(
+        depth=jnp.where(corrects, deeper, 0.0), friction=jnp.where(corrects, 0.0, rows.friction)
+    )
 
 
 def _sweep(joints: Joints, rows: Rows, carry: tuple[Velocity, Impulses]) -> tuple[Velocity, Impulses]:
@@ -229,10 +245,10 @@ def _solve_joint(joints: Joints, which: int, speed: Array, impulse: Array) -> tu
 def _solve_contact(row: Rows, root: Array, leg: Array, impulse: Array) -> tuple[Array, Array, Array]:
     """Returns (r, u, impulse) after friction and normal of one contact; `row` is that of this contact."""
     speed = jnp.sum(row.jacobian[:, :3] * root[None], axis=1) + jnp.sum(row.jacobian[:, 3:] * leg[None], axis=1)
-    limit = FRICTION * impulse[1]
+    limit = row.friction * impulse[1]
     tangent = jnp.clip(impulse[0] - row.mass[0] * speed[0], -limit, limit)
     normal_speed = speed[1] + row.coupling * (tangent - impulse[0])
-    normal = jnp.maximum(impulse[1] + row.mass[1] * (row.bias - normal_speed), 0.0)
+    normal = jnp.maximum(impulse[1] + row.mass[1] * (row.depth - normal_speed), 0.0)
     after = jnp.stack([tangent, normal])
     change = after - impulse
     push = row.response[0] * change[0][None] + row.response[1] * change[1][None]

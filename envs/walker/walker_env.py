@@ -79,20 +79,19 @@ class Walker(UniformNoiseEnvironment):
         num_legs: L, 2 or 4.
         terrain: the kind of track.
         num_sweeps: sweeps of the contact solver.
-        relaxes: whether as many sweeps follow that take back the speed of correcting overlaps.
     """
 
     num_reset_uniforms = 3
     num_step_uniforms = 0
 
-    def __init__(self, num_legs: int = 2, terrain: Terrain = STUMPS, *, num_sweeps: int = 8, relaxes: bool = True):
+    def __init__(self, num_legs: int = 2, terrain: Terrain = STUMPS, *, num_sweeps: int = 8):
         super().__init__()
         if num_legs not in (2, 4):
             raise ValueError(f"a walker with {num_legs} legs was asked for; there are builds with 2 and 4 legs")
         if num_sweeps < 1:
             raise ValueError(f"the solver was given {num_sweeps} sweeps; it needs at least 1")
         self.num_legs, self.terrain = num_legs, terrain
-        self._advance = batch_last(partial(_advance_and_look, terrain, num_sweeps, relaxes))
+        self._advance = batch_last(partial(_advance_and_look, terrain, num_sweeps))
         self._start = batch_last(partial(_start_and_look, terrain))
 
     @property
@@ -163,7 +162,6 @@ def walker_params(body: str, terrain: tuple[float, ...], max_steps: int = MAX_ST
 def _advance_and_look(
     terrain: Terrain,
     num_sweeps: int,
-    relaxes: bool,
     body: Body,
     torque: Float[Array, "*batch"],
     parameters: Float[Array, "D *batch"],
@@ -173,7 +171,7 @@ def _advance_and_look(
 ) -> tuple[Motion, Float[Array, "O *batch"], Bool[Array, "*batch"]]:
     """Returns (motion, observation, whether the hull touches the track) after a step."""
     place = terrain.near(parameters, seed, motion.position[0])
-    motion = advance(body, torque, terrain, place, motion, action, num_sweeps=num_sweeps, relaxes=relaxes)
+    motion = advance(body, torque, terrain, place, motion, action, num_sweeps)
     root, angle = Vector(motion.position[0], motion.position[1]), motion.position[2]
     touches = hull_touches(body, root, jnp.cos(angle), jnp.sin(angle), terrain, place)
     return motion, observe(body, motion, lidar(terrain, place, root)), touches

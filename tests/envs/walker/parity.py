@@ -47,8 +47,8 @@ def windows(archive, group):
     return found
 
 
-@partial(jax.jit, static_argnames=("num_sweeps", "relaxes"))
-def replay(body, torque, q, qd, actions, start, pitch, tops, *, num_sweeps, relaxes):
+@partial(jax.jit, static_argnames="num_sweeps")
+def replay(body, torque, q, qd, actions, start, pitch, tops, *, num_sweeps):
     """Returns the coordinates [N, dof] after the actions [N, T, A]; `tops` is [N, stumps]."""
     stumps = Stumps(start, pitch, jnp.zeros_like(pitch), jnp.zeros((2, 1), jnp.uint32), tops.T)
     body = jax.tree.map(lambda leaf: leaf[..., None], body)
@@ -58,20 +58,20 @@ def replay(body, torque, q, qd, actions, start, pitch, tops, *, num_sweeps, rela
 
     def step(motion, action):
         after = advance(
-            body, torque[None], STUMPS, stumps, motion, action.T, num_sweeps=num_sweeps, relaxes=relaxes
+            body, torque[None], STUMPS, stumps, motion, action.T, num_sweeps
         )
         return after, None
 
     return jax.lax.scan(step, motion, jnp.swapaxes(actions, 0, 1))[0].position.T
 
 
-def errors(archive, group, *, num_sweeps=8, relaxes=True):
+def errors(archive, group, *, num_sweeps=8):
     """Returns {kind: {"air" or "contact": (number of windows, {quantity: median absolute error, signed y})}}."""
     build, found = BUILDS[BODIES[group]], {}
     for kind, (q, qd, actions, after, touched, start, pitch, tops) in windows(archive, group).items():
         reached = replay(
             make_body(build), jnp.float32(build.torque), q, qd, actions, start, pitch, tops,
-            num_sweeps=num_sweeps, relaxes=relaxes,
+            num_sweeps=num_sweeps,
         )  # fmt: skip
         difference = np.asarray(reached) - after
         size = np.abs(difference)
