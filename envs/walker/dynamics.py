@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from envs.walker.body import Body
-from envs.walker.world import GRAVITY, Vector, cross, dot, rotated, turned
+from envs.walker.world import GRAVITY, TIME_STEP, Vector, cross, dot, rotated, turned
 
 
 class Pose(NamedTuple):
@@ -138,33 +138,75 @@ def _symmetric_inverse(a: Array, b: Array, c: Array, d: Array, e: Array, f: Arra
     return jnp.stack([jnp.stack([entry * scale for entry in row]) for row in rows])
 
 
-def forces(
-    body: Body, at: Pose, velocity: Float[Array, "dof *batch"]
-) -> tuple[Float[Array, "3 *batch"], Float[Array, "2 L *batch"]]:
-    """Returns the generalised forces of gravity and of turning parts, on the root and on the joints (hip, knee)."""
-    turn = velocity[2] ** 2
-    turn_upper = (velocity[2][None] + velocity[3::2]) ** 2
-    turn_lower = (velocity[2][None] + velocity[3::2] + velocity[4::2]) ** 2
-    half, arm = body.length[None] * 0.5, arms(body, at)
-    hip = at.hip * turn[None]
-    upper = _pull(body.upper_mass[None], hip + at.upper * (half * turn_upper))
-    knee = hip + at.upper * (2.0 * half * turn_upper)
-    lower = _pull(body.lower_mass[None], knee + at.lower * (half * turn_lower))
-    hull = _pull(body.hull_mass, at.centre * turn)
+Force = tuple[Float[Array, "3 *batch"], Float[Array, "2 L *batch"]]
+"""On the root, and on (hip, knee) of every leg."""
+
+
+class Parts(NamedTuple):
+    """A vector for the centre of every part of the body."""
+
+    hull: Vector
+    """[*batch]."""
+    upper: Vector
+    """[L, *batch]."""
+    lower: Vector
+    """[L, *batch]."""
+
+
+def part_places(body: Body, at: Pose) -> Parts:
+    """Returns where the parts' centres are, relative to the hull's origin."""
+    half = body.length[None] * 0.5
+    return Parts(at.centre, at.hip + at.upper * half, at.knee + at.lower * half)
+
+
+def part_velocities(arm: Arms, at: Pose, velocity: Float[Array, "dof *batch"]) -> Parts:
+    """Returns the velocities of the parts' centres, relative to the hull's origin."""
+    turn, hip, knee = velocity[2], velocity[3::2], velocity[4::2]
+    upper = arm.upper_root * turn[None] + arm.upper_hip * hip
+    lower = arm.lower_root * turn[None] + arm.lower_hip * hip + arm.lower_knee * knee
+    return Parts(turned(at.centre) * turn, upper, lower)
+
+
+def pull(body: Body, arm: Arms, at: Pose, ways: Parts) -> Force:
+    """Returns the generalised forces of forces at the parts' centres: `ways` times the masses of the parts."""
+    hull = ways.hull * body.hull_mass
+    upper, lower = ways.upper * body.upper_mass[None], ways.lower * body.lower_mass[None]
     joints = [dot(arm.upper_hip, upper) + dot(arm.lower_hip, lower), dot(arm.lower_knee, lower)]
     turning = cross(at.centre, hull) + jnp.sum(dot(arm.upper_root, upper) + dot(arm.lower_root, lower), axis=0)
     total = hull + Vector(jnp.sum(upper.x + lower.x, axis=0), jnp.sum(upper.y + lower.y, axis=0))
     return jnp.stack([total.x, total.y, turning]), jnp.stack(joints)
 
 
-def _pull(mass: Array, centrifugal: Vector) -> Vector:
-    """Returns the force on a part whose middle is free of any but the given acceleration, gravity included."""
-    return Vector(mass * centrifugal.x, mass * (centrifugal.y - GRAVITY))
+def inertial_change(body: Body, at: Pose, q: Float[Array, "dof *batch"], velocity: Float[Array, "dof *batch"]) -> Force:
+    """Returns the generalised impulse of gravity, and of parts that keep the velocity of the last step, in one step.
+
+    Parts fly straight while joints turn: what they had at the pose of one step ago is what they bring along. To first
+    order this is the centrifugal force, but it conserves momentum exactly.
+    """
+    arm, earlier = arms(body, at), pose(body, q - TIME_STEP * velocity)
+    now, then = part_velocities(arm, at, velocity), part_velocities(arms(body, earlier), earlier, velocity)
+    fall = Vector(0.0, -GRAVITY * TIME_STEP)
+    ways = Parts(*(_plus(before - after, fall) for before, after in zip(then, now, strict=True)))
+    return pull(body, arm, at, ways)
 
 
-def decouple(
-    masses: Masses, velocity: Float[Array, "dof *batch"]
-) -> tuple[Float[Array, "3 *batch"], Float[Array, "2 L *batch"]]:
+def straight_flight(body: Body, at: Pose, q: Float[Array, "dof *batch"], velocity: Float[Array, "dof *batch"]) -> Force:
+    """Returns the generalised impulse that moves parts from where turning joints take them to where they fly.
+
+    It acts as a displacement: multiplied with the inverse mass matrix it is a change of coordinates.
+    """
+    arm, next_pose = arms(body, at), pose(body, q + TIME_STEP * velocity)
+    speeds = part_velocities(arm, at, velocity)
+    here, there = part_places(body, at), part_places(body, next_pose)
+    ways = (a + speed * TIME_STEP - b for a, speed, b in zip(here, speeds, there, strict=True))
+    return pull(body, arm, at, Parts(*ways))
+
+
+def _plus(a: Vector, b: Vector) -> Vector:
+    return Vector(a.x + b.x, a.y + b.y)
+
+
+def decouple(masses: Masses, velocity: Float[Array, "dof *batch"]) -> Force:
     """Returns (r, u)."""
     joints = jnp.stack([velocity[3::2], velocity[4::2]])
     return velocity[:3], joints + jnp.sum(masses.gain * velocity[:3][None, :, None], axis=1)
@@ -178,14 +220,8 @@ def couple(
     return jnp.concatenate([root, jnp.swapaxes(joints, 0, 1).reshape(-1, *root.shape[1:])])
 
 
-def accelerate(
-    masses: Masses,
-    velocity: tuple[Float[Array, "3 *batch"], Float[Array, "2 L *batch"]],
-    force: tuple[Float[Array, "3 *batch"], Float[Array, "2 L *batch"]],
-    duration: float,
-) -> tuple[Float[Array, "3 *batch"], Float[Array, "2 L *batch"]]:
-    """Returns (r, u) after generalised forces have acted for `duration` seconds."""
-    root, legs = force
+def response(masses: Masses, impulse: Force) -> Force:
+    """Returns the change of (r, u) under generalised impulses."""
+    root, legs = impulse
     root = root - jnp.sum(masses.gain * legs[:, None], axis=(0, 2))
-    after = velocity[0] + duration * jnp.sum(masses.root * root[None], axis=1)
-    return after, velocity[1] + duration * jnp.sum(masses.legs * legs[None], axis=1)
+    return jnp.sum(masses.root * root[None], axis=1), jnp.sum(masses.legs * legs[None], axis=1)

@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Float
 
 from envs.walker.body import Body
 from envs.walker.contacts import NUM_LOWER, find_contacts, lower_corners
-from envs.walker.dynamics import accelerate, couple, decouple, forces, masses, pose
-from envs.walker.solver import contact_rows, joint_rows, solve
+from envs.walker.dynamics import couple, decouple, inertial_change, masses, pose, response, straight_flight
+from envs.walker.solver import contact_rows, joint_rows, solve_position, solve_velocity
 from envs.walker.terrain import Terrain
 from envs.walker.world import GROUND, SKIN, SPAWN, TIME_STEP
 
@@ -53,11 +53,14 @@ def advance(
     """
     at = pose(body, motion.position)
     mass = masses(body, at)
-    free = accelerate(mass, decouple(mass, motion.velocity), forces(body, at, motion.velocity), TIME_STEP)
+    change = response(mass, inertial_change(body, at, motion.position, motion.velocity))
+    free = tuple(a + b for a, b in zip(decouple(mass, motion.velocity), change, strict=True))
     contacts = find_contacts(body, at, terrain, place)
     joints, rows = joint_rows(mass, motion.position, action, torque), contact_rows(mass, at, contacts)
-    after, displacement, impulses = solve(joints, rows, free, motion.impulses, num_sweeps)
+    after, impulses = solve_velocity(joints, rows, free, motion.impulses, num_sweeps)
     velocity = couple(mass, *after)
+    drift = response(mass, straight_flight(body, at, motion.position, velocity))
+    displacement = solve_position(joints, rows, after, drift, num_sweeps)
     position = motion.position + TIME_STEP * velocity + couple(mass, *displacement)
     touches = jnp.any(contacts.depth[:NUM_LOWER] > 0.0, axis=0)
     return Motion(position, velocity, impulses, touches)

@@ -37,7 +37,9 @@ MOTOR_SPEED = (4.0, 6.0)
 WARM_START = 0.9
 """Share of the last step's contact impulses that a step starts with."""
 
-Velocity = tuple[Float[Array, "3 *batch"], list[Float[Array, "2 *batch"]]]
+Velocity = tuple[Float[Array, "3 *batch"], Float[Array, "2 L *batch"]]
+"""(r, u)."""
+Split = tuple[Float[Array, "3 *batch"], list[Float[Array, "2 *batch"]]]
 """(r, u of every leg)."""
 
 
@@ -144,57 +146,50 @@ def _jacobian(masses: Masses, at: Pose, contacts: Contacts, direction: Vector) -
     return [*(one - gain[0, i] * hip - gain[1, i] * knee for i, one in enumerate(root)), hip, knee]
 
 
-def solve(
-    joints: Joints,
-    rows: Rows,
-    velocity: tuple[Float[Array, "3 *batch"], Float[Array, "2 L *batch"]],
-    warm: Float[Array, "6 L 2 *batch"],
-    num_sweeps: int,
-) -> tuple[tuple[Array, Array], tuple[Array, Array], Float[Array, "6 L 2 *batch"]]:
-    """Returns ((r, u), the displacement that then corrects overlaps and limits, contact impulses).
-
-    Both come from `num_sweeps` sweeps. The displacement has no part in the velocity, and neither motors nor friction
-    resist it.
-    """
+def solve_velocity(
+    joints: Joints, rows: Rows, velocity: Velocity, warm: Float[Array, "6 L 2 *batch"], num_sweeps: int
+) -> tuple[Velocity, Float[Array, "6 L 2 *batch"]]:
+    """Returns ((r, u), contact impulses) after motors, limits and contacts have acted on a free velocity."""
     impulse = jnp.where(rows.mass > 0.0, warm * WARM_START, 0.0)
     push = jnp.sum(rows.response * impulse[:, :, :, None], axis=(0, 2))
     root = velocity[0] + jnp.sum(push[:, :3], axis=0)
-    legs = [velocity[1][:, i] + push[i, 3:] for i in range(push.shape[0])]
-    zeros = jnp.zeros((3, *joints.mass.shape[:2], *root.shape[1:]), jnp.float32)
-
-    def phase(velocity: Velocity, inputs: tuple[Array, Array]) -> tuple[Velocity, tuple]:
-        corrects, share = inputs
-        one_joints, one_rows = _aims(joints, rows, velocity, corrects)
-        start = jax.tree.map(lambda leaf: leaf * share, velocity)
-        carry = (start, Impulses(impulse * share, zeros))
-        after, impulses = jax.lax.fori_loop(
-            0, num_sweeps, lambda _, carry: _sweep(one_joints, one_rows, carry), carry
-        )
-        return after, (after[0], jnp.stack(after[1], axis=1), impulses.contacts)
-
-    phases = (jnp.array([False, True]), jnp.array([1.0, 0.0], jnp.float32))
-    _, (roots, all_legs, impulses) = jax.lax.scan(phase, (root, legs), phases)
-    return (roots[0], all_legs[0]), (roots[1], all_legs[1]), impulses[0]
-
-
-def _aims(joints: Joints, rows: Rows, velocity: Velocity, corrects: Array) -> tuple[Joints, Rows]:
-    """Returns the rows as they are for velocities, or for the displacement after moving with `velocity`."""
-    root, legs = velocity
-    speed = jnp.stack(legs, axis=1) - jnp.sum(joints.gain * root[None, :, None], axis=1)
-    low, high = joints.low - TIME_STEP * speed, joints.high - TIME_STEP * speed
-    both = jnp.concatenate([jnp.broadcast_to(root[None], (len(legs), *root.shape)), jnp.stack(legs)], axis=1)
-    deeper = rows.depth - SLOP - TIME_STEP * jnp.sum(rows.jacobian[:, :, 1] * both[None], axis=2)
+    legs = velocity[1] + jnp.swapaxes(push[:, 3:], 0, 1)
     joints = joints._replace(
-        strength=jnp.where(corrects, 0.0, joints.strength),
-        low=jnp.where(joints.low > -LIMIT_SLOP, jnp.where(corrects, low, 0.0), -FREE),
-        high=jnp.where(joints.high < LIMIT_SLOP, jnp.where(corrects, high, 0.0), FREE),
+        low=jnp.where(joints.low > -LIMIT_SLOP, 0.0, -FREE), high=jnp.where(joints.high < LIMIT_SLOP, 0.0, FREE)
     )
-    return joints, rows._replace(
-        depth=jnp.where(corrects, deeper, 0.0), friction=jnp.where(corrects, 0.0, rows.friction)
-    )
+    velocity, impulses = _sweeps(joints, rows._replace(depth=jnp.zeros_like(rows.depth)), (root, legs), impulse, num_sweeps)
+    return velocity, impulses
 
 
-def _sweep(joints: Joints, rows: Rows, carry: tuple[Velocity, Impulses]) -> tuple[Velocity, Impulses]:
+def solve_position(joints: Joints, rows: Rows, velocity: Velocity, drift: Velocity, num_sweeps: int) -> Velocity:
+    """Returns the displacement that corrects overlaps and limits after a step with this velocity.
+
+    It starts from `drift`; neither motors nor friction resist it, and it has no part in the velocity.
+    """
+    root, legs = velocity
+    speed = legs - jnp.sum(joints.gain * root[None, :, None], axis=1)
+    both = jnp.concatenate([jnp.broadcast_to(root[:, None], (3, *legs.shape[1:])), legs])
+    deeper = rows.depth - SLOP - TIME_STEP * jnp.sum(rows.jacobian[:, :, 1] * jnp.swapaxes(both, 0, 1)[None], axis=2)
+    joints = joints._replace(
+        strength=jnp.zeros_like(joints.strength),
+        low=jnp.where(joints.low > -LIMIT_SLOP, joints.low - TIME_STEP * speed, -FREE),
+        high=jnp.where(joints.high < LIMIT_SLOP, joints.high - TIME_STEP * speed, FREE),
+    )
+    rows = rows._replace(depth=deeper, friction=jnp.zeros_like(rows.friction))
+    return _sweeps(joints, rows, drift, jnp.zeros_like(rows.mass), num_sweeps)[0]
+
+
+def _sweeps(
+    joints: Joints, rows: Rows, velocity: Velocity, impulse: Array, num_sweeps: int
+) -> tuple[Velocity, Array]:
+    root, legs = velocity
+    zeros = jnp.zeros((3, *joints.mass.shape[:2], *root.shape[1:]), jnp.float32)
+    carry = ((root, [legs[:, i] for i in range(legs.shape[1])]), Impulses(impulse, zeros))
+    (root, legs), impulses = jax.lax.fori_loop(0, num_sweeps, lambda _, carry: _sweep(joints, rows, carry), carry)
+    return (root, jnp.stack(legs, axis=1)), impulses.contacts
+
+
+def _sweep(joints: Joints, rows: Rows, carry: tuple[Split, Impulses]) -> tuple[Split, Impulses]:
     (root, legs), impulses = carry
     legs, joint_impulses = list(legs), []
     for i in range(len(legs)):
@@ -202,7 +197,7 @@ def _sweep(joints: Joints, rows: Rows, carry: tuple[Velocity, Impulses]) -> tupl
         root, legs[i], impulse = _solve_joints(one, root, legs[i], impulses.joints[:, :, i])
         joint_impulses.append(impulse)
 
-    def slot(velocity: Velocity, inputs: tuple[Rows, Array]) -> tuple[Velocity, Array]:
+    def slot(velocity: Split, inputs: tuple[Rows, Array]) -> tuple[Split, Array]:
         (root, legs), found = velocity, []
         legs = list(legs)
         for i in range(len(legs)):
