@@ -13,9 +13,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from envs.walker.body import Body
-from envs.walker.contacts import NUM_LOWER, find_contacts, lower_corners
+from envs.walker.contacts import NUM_LOWER, NUM_SLOTS, find_contacts, lower_corners
 from envs.walker.dynamics import couple, decouple, inertial_change, masses, pose, response, straight_flight
-from envs.walker.solver import contact_rows, joint_rows, solve_position, solve_velocity
+from envs.walker.solver import (
+    contact_rows,
+    joint_angles,
+    joint_rows,
+    normal_speeds,
+    solve_position,
+    solve_velocity,
+)
 from envs.walker.terrain import Terrain
 from envs.walker.world import GROUND, SKIN, SPAWN, TIME_STEP
 
@@ -25,6 +32,10 @@ SINKING = 0.005
 """How deep a foot sinks into its skin at rest, in metres: the overlap that is not corrected."""
 
 
+NUM_CORRECTIONS = 4
+"""Sweeps of the solver that corrects overlaps."""
+
+
 class Motion(NamedTuple):
     """Where a body is and how it moves."""
 
@@ -32,8 +43,8 @@ class Motion(NamedTuple):
     """x and y of the hull's origin, its angle, and hip and knee of every leg; metres and radians."""
     velocity: Float[Array, "dof *batch"]
     """Their time derivatives."""
-    impulses: Float[Array, "6 L 2 *batch"]
-    """Contact impulses of the last step, (tangent, normal)."""
+    impulses: Float[Array, "N 2 *batch"]
+    """(Tangent, normal) impulses of the last step at the N = 6 L contacts, in the order of `Contacts`."""
     touches: Bool[Array, "L *batch"]
     """Whether the lower part of each leg touched the track in the last step."""
 
@@ -49,7 +60,7 @@ def advance(
 ) -> Motion:
     """Returns the motion 0.02 s later under an action in [-1, 1] per motor.
 
-    Torque is the motors' largest in N m; `num_sweeps` is that of the solver for velocities, and for overlaps.
+    Torque is the motors' largest in N m; `num_sweeps` is that of the solver for velocities.
     """
     at = pose(body, motion.position)
     mass = masses(body, at)
@@ -59,9 +70,11 @@ def advance(
     joints, rows = joint_rows(mass, motion.position, action, torque), contact_rows(mass, at, contacts)
     after, impulses = solve_velocity(joints, rows, free, motion.impulses, num_sweeps)
     velocity = couple(mass, *after)
+    position = motion.position + TIME_STEP * velocity
     drift = response(mass, straight_flight(body, at, motion.position, velocity))
-    displacement = solve_position(joints, rows, after, drift, num_sweeps)
-    position = motion.position + TIME_STEP * velocity + couple(mass, *displacement)
+    depth = contacts.depth.reshape(rows.coupling.shape) - TIME_STEP * normal_speeds(rows, after)
+    displacement = solve_position(joints, rows, drift, depth, joint_angles(position), NUM_CORRECTIONS)
+    position = position + couple(mass, *displacement)
     touches = jnp.any(contacts.depth[:NUM_LOWER] > 0.0, axis=0)
     return Motion(position, velocity, impulses, touches)
 
@@ -78,7 +91,7 @@ def start(body: Body, push: Float[Array, "*batch"]) -> Motion:
     lowest = jnp.min(lower_corners(body, pose(body, crouching)).y, axis=(0, 1))
     position = crouching.at[1].set(GROUND + SKIN - SINKING - lowest)
     velocity = jnp.zeros_like(position).at[0].set(push * TIME_STEP / body.hull_mass)
-    impulses = jnp.zeros((6, number, 2, *zero.shape), jnp.float32)
+    impulses = jnp.zeros((NUM_SLOTS * number, 2, *zero.shape), jnp.float32)
     return Motion(position, velocity, impulses, jnp.ones((number, *zero.shape), bool))
 
 

@@ -2,49 +2,71 @@
 
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from envs.walker.body import BUILDS, make_body
-from envs.walker.contacts import NUM_SLOTS
+from envs.walker.contacts import NUM_SLOTS, lower_corners
+from envs.walker.dynamics import pose
 from envs.walker.physics import Motion, advance
 from envs.walker.terrain import STUMPS, Stumps
-from envs.walker.world import STRIDE
+from envs.walker.world import GROUND, STRIDE
 
 ARCHIVE = Path(__file__).parents[3] / "shared" / "data" / "walker" / "box2d_trajectories.npz"
 HORIZON, EVERY = 10, 5
 """Steps from restart to comparison, and from restart to restart."""
 BODIES = {"default_flat": "default", "default_stumps": "default", "short_flat": "short", "quadru_flat": "quadru"}
 ACTIONS = ("zero", "rand", "hold", "sine")
-LOW = -100.0
-"""Where the tops of stumps that are not there lie."""
+GIVING = 0.1
+"""Height in metres at which a leg of the quadruped may touch, reckoned from joint angles: under load the joints of Box2D
+come apart by as much."""
+NUM_TOPS, LOW = 220, -100.0
+"""Room for stumps, and where the tops of those that are not there lie."""
+
+
+class Windows(NamedTuple):
+    """Restarts and where they led, [N, ...]."""
+
+    kind: np.ndarray
+    position: np.ndarray
+    velocity: np.ndarray
+    actions: np.ndarray
+    after: np.ndarray
+    touches: np.ndarray
+    start: np.ndarray
+    pitch: np.ndarray
+    tops: np.ndarray
 
 
 def windows(archive, group):
-    """Returns {kind of actions: windows stacked as (q, qd, actions, q after, contact, start, pitch, tops)}."""
-    found = {}
-    for kind in ACTIONS:
-        rows = []
-        for seed in range(4):
-            prefix = f"{group}/{kind}/seed{seed}/"
-            if prefix + "q" not in archive:
-                continue
-            q, qd, action, contact = (archive[prefix + name] for name in ("q", "qd", "action", "contact"))
-            start, pitch, tops = 1000.0, 1.0, np.full(40, LOW, np.float32)
-            if prefix + "stumps" in archive:
-                stumps = archive[prefix + "stumps"]
-                tops = np.full(220, LOW, np.float32)
-                tops[: len(stumps)] = stumps[:, 1]
-                start, pitch = stumps[0, 0], STRIDE + archive[prefix + "spacing"]
-            for t in range(EVERY, len(q) - HORIZON, EVERY):
-                end = t + HORIZON
-                touched = contact[t : end + 1].any()
-                rows.append((q[t], qd[t], action[t:end], q[end], touched, np.float32(start), np.float32(pitch), tops))
-        if rows:
-            found[kind] = [np.stack(column) for column in zip(*rows, strict=True)]
-    return found
+    """Returns all restarts of a group of episodes."""
+    rows = []
+    for prefix in sorted({name.rsplit("/", 1)[0] for name in archive if name.startswith(f"{group}/")}):
+        if prefix.count("/") != 2:
+            continue
+        q, qd, action, contact = (archive[f"{prefix}/{name}"] for name in ("q", "qd", "action", "contact"))
+        start, pitch, tops = 1000.0, 1.0, np.full(NUM_TOPS, LOW, np.float32)
+        if f"{prefix}/stumps" in archive:
+            stumps = archive[f"{prefix}/stumps"]
+            tops[: len(stumps)] = stumps[:, 1]
+            start, pitch = stumps[0, 0], STRIDE + archive[f"{prefix}/spacing"]
+        for t in range(EVERY, len(q) - HORIZON, EVERY):
+            end = t + HORIZON
+            # Of the quadruped's lower legs the flags follow only two.
+            touches = contact[t : end + 1].any() or (group == "quadru_flat" and reaches_ground(q[t : end + 1]))
+            track = (np.float32(start), np.float32(pitch), tops)
+            rows.append((prefix.split("/")[1], q[t], qd[t], action[t:end], q[end], touches, *track))
+    return Windows(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def reaches_ground(q):
+    """Returns whether a leg of the quadruped may touch the flat ground in any of the states [T, dof]."""
+    body = jax.tree.map(lambda leaf: leaf[..., None], make_body(BUILDS["quadru"]))
+    at = pose(body, jnp.asarray(q.T))
+    return bool((lower_corners(body, at).y + at.root.y < GROUND + GIVING).any())
 
 
 @partial(jax.jit, static_argnames="num_sweeps")
@@ -53,7 +75,7 @@ def replay(body, torque, q, qd, actions, start, pitch, tops, *, num_sweeps):
     stumps = Stumps(start, pitch, jnp.zeros_like(pitch), jnp.zeros((2, 1), jnp.uint32), tops.T)
     body = jax.tree.map(lambda leaf: leaf[..., None], body)
     number, legs = q.shape[0], actions.shape[-1] // 2
-    none = jnp.zeros((NUM_SLOTS, legs, 2, number), jnp.float32)
+    none = jnp.zeros((NUM_SLOTS * legs, 2, number), jnp.float32)
     motion = Motion(q.T, qd.T, none, jnp.zeros((legs, number), bool))
 
     def step(motion, action):
@@ -66,20 +88,19 @@ def replay(body, torque, q, qd, actions, start, pitch, tops, *, num_sweeps):
 
 
 def errors(archive, group, *, num_sweeps=8):
-    """Returns {kind: {"air" or "contact": (number of windows, {quantity: median absolute error, signed y})}}."""
+    """Returns {(kind of actions, "air" or "contact"): (number of windows, {quantity: median absolute error})}."""
     build, found = BUILDS[BODIES[group]], {}
-    for kind, (q, qd, actions, after, touched, start, pitch, tops) in windows(archive, group).items():
-        reached = replay(
-            make_body(build), jnp.float32(build.torque), q, qd, actions, start, pitch, tops,
-            num_sweeps=num_sweeps,
-        )  # fmt: skip
-        difference = np.asarray(reached) - after
-        size = np.abs(difference)
-        found[kind] = {}
-        for name, mask in (("air", ~touched), ("contact", touched)):
-            if mask.any():
-                one = size[mask]
-                quantities = {"position": one[:, :2], "x": one[:, 0], "y": one[:, 1], "angle": one[:, 2], "joints": one[:, 3:]}
-                medians = {key: float(np.median(value)) for key, value in quantities.items()}
-                found[kind][name] = (int(mask.sum()), medians | {"signed y": float(np.median(difference[mask, 1]))})
+    every = windows(archive, group)
+    reached = replay(
+        make_body(build), jnp.float32(build.torque), *every[1:4], *every[6:], num_sweeps=num_sweeps
+    )
+    difference = np.asarray(reached) - every.after
+    for kind in ACTIONS:
+        for name, is_touching in (("air", False), ("contact", True)):
+            some = difference[(every.kind == kind) & (every.touches == is_touching)]
+            if len(some):
+                size = np.abs(some)
+                parts = {"position": size[:, :2], "x": size[:, 0], "y": size[:, 1], "angle": size[:, 2], "joints": size[:, 3:]}
+                medians = {key: float(np.median(value)) for key, value in parts.items()}
+                found[kind, name] = (len(some), medians | {"signed y": float(np.median(some[:, 1]))})
     return found
