@@ -37,6 +37,14 @@ class TaskFamily(NamedTuple):
     optimal_return: Callable[[Any], Float[Array, ""]] | None = None
     """`optimal_return(params)`: exact optimal expected undiscounted return of an episode, or None where it is unknown.
     """
+    low: Float[Array, " D"] | None = None
+    """What the quantiles 0 stand for, in the units of the world; None where dimensions have no natural units."""
+    high: Float[Array, " D"] | None = None
+    """What the quantiles 1 stand for; between the two, dimensions are linear in the quantile."""
+    return_range: tuple[float, float] | None = None
+    """Episodic returns that teachers map to 0 and 1; what lies outside is clipped. None where none is agreed on."""
+    success_return: float | None = None
+    """A task is mastered by returns above this; None where none is agreed on."""
 
 
 def with_lifetime(family: TaskFamily, low: int, high: int) -> TaskFamily:

@@ -84,7 +84,8 @@ def make_body(build: Build) -> Body:
         parts |= {f"{name}_width": width, f"{name}_mass": part_mass, f"{name}_inertia": part_inertia}
     hips = [(x, HIP_HEIGHT) for x in build.hips]
     fields = {"hull": corners, "hull_mass": mass, "hull_centre": centre, "hull_inertia": inertia, "hips": hips}
-    return Body(**{name: jnp.asarray(value, jnp.float32) for name, value in (fields | parts | {"length": length}).items()})
+    fields |= parts | {"length": length}
+    return Body(**{name: jnp.asarray(value, jnp.float32) for name, value in fields.items()})
 
 
 def polygon_mass(corners: Float[np.ndarray, "n 2"], density: float) -> tuple[float, Float[np.ndarray, "2"], float]:

@@ -84,7 +84,7 @@ class Walker(UniformNoiseEnvironment):
     num_reset_uniforms = 3
     num_step_uniforms = 0
 
-    def __init__(self, num_legs: int = 2, terrain: Terrain = STUMPS, *, num_sweeps: int = 8):
+    def __init__(self, num_legs: int = 2, terrain: Terrain = STUMPS, *, num_sweeps: int = 10):
         super().__init__()
         if num_legs not in (2, 4):
             raise ValueError(f"a walker with {num_legs} legs was asked for; there are builds with 2 and 4 legs")

@@ -15,7 +15,8 @@ from envs.walker.physics import Motion, advance
 from envs.walker.terrain import STUMPS, Stumps
 from envs.walker.world import GROUND, STRIDE
 
-ARCHIVE = Path(__file__).parents[3] / "shared" / "data" / "walker" / "box2d_trajectories.npz"
+ARCHIVE = Path(__file__).parents[4] / "shared" / "data" / "walker" / "box2d_trajectories.npz"
+"""Beside the checkout, for it is data and not code."""
 HORIZON, EVERY = 10, 5
 """Steps from restart to comparison, and from restart to restart."""
 BODIES = {"default_flat": "default", "default_stumps": "default", "short_flat": "short", "quadru_flat": "quadru"}
@@ -66,7 +67,7 @@ def reaches_ground(q):
     """Returns whether a leg of the quadruped may touch the flat ground in any of the states [T, dof]."""
     body = jax.tree.map(lambda leaf: leaf[..., None], make_body(BUILDS["quadru"]))
     at = pose(body, jnp.asarray(q.T))
-    return bool((lower_corners(body, at).y + at.root.y < GROUND + GIVING).any())
+    return bool((np.asarray(lower_corners(body, at).y) + q[:, 1] < GROUND + GIVING).any())
 
 
 @partial(jax.jit, static_argnames="num_sweeps")
@@ -87,7 +88,7 @@ def replay(body, torque, q, qd, actions, start, pitch, tops, *, num_sweeps):
     return jax.lax.scan(step, motion, jnp.swapaxes(actions, 0, 1))[0].position.T
 
 
-def errors(archive, group, *, num_sweeps=8):
+def errors(archive, group, *, num_sweeps=10):
     """Returns {(kind of actions, "air" or "contact"): (number of windows, {quantity: median absolute error})}."""
     build, found = BUILDS[BODIES[group]], {}
     every = windows(archive, group)
