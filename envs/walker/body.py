@@ -21,29 +21,29 @@ HIP_HEIGHT = -8.0 * PIXEL
 class Body(NamedTuple):
     """A hull with L legs; metres, kilogrammes, kg m². Every leaf may have a batch of bodies as its last axis."""
 
-    hull: Float[Array, "5 2 *batch"]
+    hull: Float[Array, "5 2 *#batch"]
     """Corners of the convex hull about its origin, in order."""
-    hull_mass: Float[Array, "*batch"]
+    hull_mass: Float[Array, "*#batch"]
     """Mass."""
-    hull_centre: Float[Array, "2 *batch"]
+    hull_centre: Float[Array, "2 *#batch"]
     """Centre of mass about the origin."""
-    hull_inertia: Float[Array, "*batch"]
+    hull_inertia: Float[Array, "*#batch"]
     """Inertia about the centre of mass."""
-    hips: Float[Array, "L 2 *batch"]
+    hips: Float[Array, "L 2 *#batch"]
     """Where the legs are attached."""
-    length: Float[Array, "*batch"]
+    length: Float[Array, "*#batch"]
     """Length of a part of a leg: the upper and the lower one are equally long."""
-    upper_width: Float[Array, "*batch"]
+    upper_width: Float[Array, "*#batch"]
     """Width of the upper part."""
-    upper_mass: Float[Array, "*batch"]
+    upper_mass: Float[Array, "*#batch"]
     """Mass of the upper part."""
-    upper_inertia: Float[Array, "*batch"]
+    upper_inertia: Float[Array, "*#batch"]
     """Inertia about its middle."""
-    lower_width: Float[Array, "*batch"]
+    lower_width: Float[Array, "*#batch"]
     """Width of the lower part."""
-    lower_mass: Float[Array, "*batch"]
+    lower_mass: Float[Array, "*#batch"]
     """Mass of the lower part."""
-    lower_inertia: Float[Array, "*batch"]
+    lower_inertia: Float[Array, "*#batch"]
     """Inertia about its middle."""
 
 

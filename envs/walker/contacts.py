@@ -24,7 +24,7 @@ NEAR_LEG, NEAR_HULL = 3, 7
 class Contacts(NamedTuple):
     """Possible contacts, [6, L, *batch]."""
 
-    depth: Float[Array, "6 L *batch"]
+    depth: Float[Array, "6 L *#batch"]
     """Metres; positive where there is contact."""
     normal: Vector
     """Unit vector along which the leg is pushed."""
@@ -102,8 +102,8 @@ class _Corner(NamedTuple):
 
 
 def hull_touches(
-    body: Body, root: Vector, cos: Float[Array, "*batch"], sin: Float[Array, "*batch"], terrain: Terrain, place: Any
-) -> Bool[Array, "*batch"]:
+    body: Body, root: Vector, cos: Float[Array, "*#batch"], sin: Float[Array, "*#batch"], terrain: Terrain, place: Any
+) -> Bool[Array, "*#batch"]:
     """Returns whether the hull touches the track: a corner of either is inside the other."""
     arms = rotated(Vector(body.hull[:, 0], body.hull[:, 1]), cos[None], sin[None])
     corners = Vector(root.x[None] + arms.x, root.y[None] + arms.y)

@@ -21,9 +21,9 @@ class Pose(NamedTuple):
 
     root: Vector
     """The hull's origin in the world, [*batch]."""
-    cos: Float[Array, "*batch"]
+    cos: Float[Array, "*#batch"]
     """Cosine of the hull's angle."""
-    sin: Float[Array, "*batch"]
+    sin: Float[Array, "*#batch"]
     """Sine of the hull's angle."""
     centre: Vector
     """The hull's centre of mass, [*batch]."""
@@ -37,7 +37,7 @@ class Pose(NamedTuple):
     """Direction from the knee to the foot, of length 1."""
 
 
-def pose(body: Body, q: Float[Array, "dof *batch"]) -> Pose:
+def pose(body: Body, q: Float[Array, "dof *#batch"]) -> Pose:
     """Returns where the parts are at coordinates `q`."""
     cos, sin = jnp.cos(q[2]), jnp.sin(q[2])
     hip_angle = q[2][None] + q[3::2]
@@ -76,11 +76,11 @@ def arms(body: Body, at: Pose) -> Arms:
 class Masses(NamedTuple):
     """The decoupled mass matrix."""
 
-    gain: Float[Array, "2 3 L *batch"]
+    gain: Float[Array, "2 3 L *#batch"]
     """G': `gain[j, i]` is the speed of joint j (hip, knee) that unit speed of root coordinate i takes away."""
-    legs: Float[Array, "2 2 L *batch"]
+    legs: Float[Array, "2 2 L *#batch"]
     """B^-1 of every leg."""
-    root: Float[Array, "3 3 *batch"]
+    root: Float[Array, "3 3 *#batch"]
     """S^-1."""
 
 
@@ -129,7 +129,7 @@ def _root_block(body: Body, at: Pose, arm: Arms) -> list[list[Array]]:
     return [[mass, zero, x], [zero, mass, y], [x, y, inertia]]
 
 
-def _symmetric_inverse(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array) -> Float[Array, "3 3 *batch"]:
+def _symmetric_inverse(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array) -> Float[Array, "3 3 *#batch"]:
     """Returns the inverse of [[a, b, c], [b, d, e], [c, e, f]] by cofactors."""
     xx, xy, xz = d * f - e * e, c * e - b * f, b * e - c * d
     yy, yz, zz = a * f - c * c, b * c - a * e, a * d - b * b
@@ -138,7 +138,7 @@ def _symmetric_inverse(a: Array, b: Array, c: Array, d: Array, e: Array, f: Arra
     return jnp.stack([jnp.stack([entry * scale for entry in row]) for row in rows])
 
 
-Force = tuple[Float[Array, "3 *batch"], Float[Array, "2 L *batch"]]
+Force = tuple[Float[Array, "3 *#batch"], Float[Array, "2 L *#batch"]]
 """On the root, and on (hip, knee) of every leg."""
 
 
@@ -159,7 +159,7 @@ def part_places(body: Body, at: Pose) -> Parts:
     return Parts(at.centre, at.hip + at.upper * half, at.knee + at.lower * half)
 
 
-def part_velocities(arm: Arms, at: Pose, velocity: Float[Array, "dof *batch"]) -> Parts:
+def part_velocities(arm: Arms, at: Pose, velocity: Float[Array, "dof *#batch"]) -> Parts:
     """Returns the velocities of the parts' centres, relative to the hull's origin."""
     turn, hip, knee = velocity[2], velocity[3::2], velocity[4::2]
     upper = arm.upper_root * turn[None] + arm.upper_hip * hip
@@ -177,7 +177,7 @@ def pull(body: Body, arm: Arms, at: Pose, ways: Parts) -> Force:
     return jnp.stack([total.x, total.y, turning]), jnp.stack(joints)
 
 
-def inertial_change(body: Body, at: Pose, q: Float[Array, "dof *batch"], velocity: Float[Array, "dof *batch"]) -> Force:
+def inertial_change(body: Body, at: Pose, q: Float[Array, "dof *#batch"], velocity: Float[Array, "dof *#batch"]) -> Force:
     """Returns the generalised impulse of gravity, and of parts that keep the velocity of the last step, in one step.
 
     Parts fly straight while joints turn: what they had at the pose of one step ago is what they bring along. To first
@@ -190,7 +190,7 @@ def inertial_change(body: Body, at: Pose, q: Float[Array, "dof *batch"], velocit
     return pull(body, arm, at, ways)
 
 
-def straight_flight(body: Body, at: Pose, q: Float[Array, "dof *batch"], velocity: Float[Array, "dof *batch"]) -> Force:
+def straight_flight(body: Body, at: Pose, q: Float[Array, "dof *#batch"], velocity: Float[Array, "dof *#batch"]) -> Force:
     """Returns the generalised impulse that moves parts from where turning joints take them to where they fly.
 
     It acts as a displacement: multiplied with the inverse mass matrix it is a change of coordinates.
@@ -206,15 +206,15 @@ def _plus(a: Vector, b: Vector) -> Vector:
     return Vector(a.x + b.x, a.y + b.y)
 
 
-def decouple(masses: Masses, velocity: Float[Array, "dof *batch"]) -> Force:
+def decouple(masses: Masses, velocity: Float[Array, "dof *#batch"]) -> Force:
     """Returns (r, u)."""
     joints = jnp.stack([velocity[3::2], velocity[4::2]])
     return velocity[:3], joints + jnp.sum(masses.gain * velocity[:3][None, :, None], axis=1)
 
 
 def couple(
-    masses: Masses, root: Float[Array, "3 *batch"], legs: Float[Array, "2 L *batch"]
-) -> Float[Array, "dof *batch"]:
+    masses: Masses, root: Float[Array, "3 *#batch"], legs: Float[Array, "2 L *#batch"]
+) -> Float[Array, "dof *#batch"]:
     """Returns q' of (r, u)."""
     joints = legs - jnp.sum(masses.gain * root[None, :, None], axis=1)
     return jnp.concatenate([root, jnp.swapaxes(joints, 0, 1).reshape(-1, *root.shape[1:])])

@@ -34,12 +34,12 @@ class Hexagons(NamedTuple):
     """[6, 2, *batch] points of which the obstacle is the convex hull."""
     normal: Vector
     """[30, 2, *batch] outwards, of length 1."""
-    offset: Float[Array, "30 2 *batch"]
+    offset: Float[Array, "30 2 *#batch"]
     """Largest `normal . p`; 1000 for pairs that are no side."""
 
 
 def hexagons_near(
-    parameters: Float[Array, "12 *batch"], seed: UInt32[Array, "2 *batch"], x: Float[Array, "*batch"]
+    parameters: Float[Array, "12 *#batch"], seed: UInt32[Array, "2 *#batch"], x: Float[Array, "*#batch"]
 ) -> Hexagons:
     """Returns the two obstacles about a hull at x; parameters are (x, y) of six corners, in strides.
 
@@ -75,7 +75,7 @@ def _half_planes(corners: Vector) -> Hexagons:
     return Hexagons(corners, normal, jnp.where(is_side, reach, FAR))
 
 
-def hexagon_surface(place: Hexagons, points: Vector) -> tuple[Float[Array, "n *batch"], Vector]:
+def hexagon_surface(place: Hexagons, points: Vector) -> tuple[Float[Array, "n *#batch"], Vector]:
     """Returns depths and ways out: of the nearest side of an obstacle where that is deeper than the ground."""
     depth = GROUND + SKIN - points.y
     normal = Vector(jnp.zeros_like(depth), jnp.ones_like(depth))
@@ -98,14 +98,14 @@ def _chosen(condition: Array, yes: Vector, no: Vector) -> Vector:
     return Vector(jnp.where(condition, yes.x, no.x), jnp.where(condition, yes.y, no.y))
 
 
-def hexagon_corners(place: Hexagons, x: Float[Array, "n *batch"], number: int) -> Vector:
+def hexagon_corners(place: Hexagons, x: Float[Array, "n *#batch"], number: int) -> Vector:
     """Returns the corners of both obstacles, twelve for every x."""
     shape = (12, *x.shape)
     flat = [jnp.broadcast_to(one.reshape(12, 1, *one.shape[2:]), shape) for one in (place.corners.x, place.corners.y)]
     return Vector(*flat)
 
 
-def hexagon_rays(place: Hexagons, origin: Vector, directions: Vector) -> Float[Array, "R *batch"]:
+def hexagon_rays(place: Hexagons, origin: Vector, directions: Vector) -> Float[Array, "R *#batch"]:
     """Returns distances along rays (y < 0) to the ground or the nearest obstacle, whose half-planes clip the ray."""
     distance = (GROUND - origin.y[None]) / directions.y
     for obstacle in range(2):

@@ -19,7 +19,7 @@ ANGLES = 1.5 * np.arange(NUM_RAYS) / NUM_RAYS
 """Of the rays, in radians from straight down; the hull's angle does not turn them."""
 
 
-def lidar(terrain: Terrain, place: Any, origin: Vector) -> Float[Array, "10 *batch"]:
+def lidar(terrain: Terrain, place: Any, origin: Vector) -> Float[Array, "10 *#batch"]:
     """Returns the share of its range that each ray travels before it meets the track, 1 if it meets nothing."""
     shape = (NUM_RAYS, *[1] * origin.x.ndim)
     directions = Vector(

@@ -16,12 +16,12 @@ SEED_BITS = 23
 """Random bits in a uniform float32 of jax."""
 
 
-def seed_from(uniforms: Float[Array, "2 *batch"]) -> UInt32[Array, "2 *batch"]:
+def seed_from(uniforms: Float[Array, "2 *#batch"]) -> UInt32[Array, "2 *#batch"]:
     """Returns the seed that two numbers in [0, 1) stand for."""
     return (uniforms * 2.0**SEED_BITS).astype(jnp.uint32)
 
 
-def normal_noise(seed: UInt32[Array, "2 *batch"], index: Int[Array, "n *batch"]) -> Float[Array, "n *batch"]:
+def normal_noise(seed: UInt32[Array, "2 *#batch"], index: Int[Array, "n *#batch"]) -> Float[Array, "n *#batch"]:
     """Returns the standard normal number of every index; equal seeds give equal numbers."""
     word = _mixed(index.astype(jnp.uint32) * jnp.uint32(GOLDEN) + seed[0][None])
     word = _mixed(word ^ (seed[1][None] * jnp.uint32(GOLDEN) + jnp.uint32(1)))
@@ -29,7 +29,7 @@ def normal_noise(seed: UInt32[Array, "2 *batch"], index: Int[Array, "n *batch"])
     return jnp.sqrt(2.0) * jax.scipy.special.erfinv(2.0 * uniform - 1.0)
 
 
-def _mixed(word: UInt32[Array, "n *batch"]) -> UInt32[Array, "n *batch"]:
+def _mixed(word: UInt32[Array, "n *#batch"]) -> UInt32[Array, "n *#batch"]:
     word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
     word = (word ^ (word >> 13)) * jnp.uint32(0xC2B2AE35)
     return word ^ (word >> 16)

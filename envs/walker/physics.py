@@ -39,23 +39,23 @@ NUM_CORRECTIONS = 4
 class Motion(NamedTuple):
     """Where a body is and how it moves."""
 
-    position: Float[Array, "dof *batch"]
+    position: Float[Array, "dof *#batch"]
     """x and y of the hull's origin, its angle, and hip and knee of every leg; metres and radians."""
-    velocity: Float[Array, "dof *batch"]
+    velocity: Float[Array, "dof *#batch"]
     """Their time derivatives."""
-    impulses: Float[Array, "N 2 *batch"]
+    impulses: Float[Array, "N 2 *#batch"]
     """(Tangent, normal) impulses of the last step at the N = 6 L contacts, in the order of `Contacts`."""
-    touches: Bool[Array, "L *batch"]
+    touches: Bool[Array, "L *#batch"]
     """Whether the lower part of each leg touched the track in the last step."""
 
 
 def advance(
     body: Body,
-    torque: Float[Array, "*batch"],
+    torque: Float[Array, "*#batch"],
     terrain: Terrain,
     place: Any,
     motion: Motion,
-    action: Float[Array, "A *batch"],
+    action: Float[Array, "A *#batch"],
     num_sweeps: int,
 ) -> Motion:
     """Returns the motion 0.02 s later under an action in [-1, 1] per motor.
@@ -79,7 +79,7 @@ def advance(
     return Motion(position, velocity, impulses, touches)
 
 
-def start(body: Body, push: Float[Array, "*batch"]) -> Motion:
+def start(body: Body, push: Float[Array, "*#batch"]) -> Motion:
     """Returns a body that stands at the start, with knees slightly bent, after a push on its hull.
 
     `push` is a force in newtons along x that has acted for one step.

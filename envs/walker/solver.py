@@ -23,8 +23,8 @@ from envs.walker.world import TIME_STEP, Vector, cross
 
 FRICTION = (0.2 * 2.5) ** 0.5
 """Friction of the mix of leg (0.2) and ground (2.5)."""
-SHARE, SLOP = 0.2, 0.005
-"""Share of an overlap that is corrected in a step, and overlap in metres that is left."""
+SHARE, SLOP, MAX_CORRECTION = 0.2, 0.005, 0.2
+"""Share of an overlap that is corrected in a step, overlap in metres that is left, and the largest correction."""
 SOFTNESS = 1e-6
 """Added to the inverse of effective masses."""
 LOW, HIGH = (-0.8, -1.6), (1.1, -0.1)
@@ -40,38 +40,38 @@ MOTOR_SPEED = (4.0, 6.0)
 class Joints(NamedTuple):
     """Rows of the joints of every leg; [2, ...] is (hip, knee)."""
 
-    gain: Float[Array, "L 2 3 *batch"]
+    gain: Float[Array, "L 2 3 *#batch"]
     """Speed of a joint is u minus this times r."""
-    on_root: Float[Array, "L 2 3 *batch"]
+    on_root: Float[Array, "L 2 3 *#batch"]
     """Change of r per unit of impulse."""
-    on_leg: Float[Array, "L 2 2 *batch"]
+    on_leg: Float[Array, "L 2 2 *#batch"]
     """Change of u per unit of impulse."""
-    inverse_mass: Float[Array, "L 2 *batch"]
+    inverse_mass: Float[Array, "L 2 *#batch"]
     """Change of a joint's speed per unit of its impulse."""
-    mass: Float[Array, "L 2 *batch"]
+    mass: Float[Array, "L 2 *#batch"]
     """Its inverse."""
-    coupling: Float[Array, "L *batch"]
+    coupling: Float[Array, "L *#batch"]
     """Change of the knee's speed per unit of the hip's impulse."""
-    low: Float[Array, "L 2 *batch"]
+    low: Float[Array, "L 2 *#batch"]
     """Least speed, or displacement, that the lower limit allows."""
-    high: Float[Array, "L 2 *batch"]
+    high: Float[Array, "L 2 *#batch"]
     """Largest speed, or displacement, that the upper limit allows."""
-    target: Float[Array, "L 2 *batch"]
+    target: Float[Array, "L 2 *#batch"]
     """Speed of the motor."""
-    strength: Float[Array, "L 2 *batch"]
+    strength: Float[Array, "L 2 *#batch"]
     """Largest impulse of the motor."""
 
 
 class Rows(NamedTuple):
     """Rows of the N = 6 L contacts; [2, ...] is (tangent, normal), [5, ...] is (r, u of the contact's leg)."""
 
-    jacobian: Float[Array, "N 2 5 *batch"]
+    jacobian: Float[Array, "N 2 5 *#batch"]
     """Speed of the contact per unit of velocity."""
-    response: Float[Array, "N 2 5 *batch"]
+    response: Float[Array, "N 2 5 *#batch"]
     """Change of velocity per unit of impulse."""
-    mass: Float[Array, "N 2 *batch"]
+    mass: Float[Array, "N 2 *#batch"]
     """Effective mass, 0 without contact."""
-    coupling: Float[Array, "N *batch"]
+    coupling: Float[Array, "N *#batch"]
     """Change of the normal speed per unit of the tangential impulse."""
 
 
@@ -80,13 +80,13 @@ def _per_joint(pair: tuple[float, float], like: Array) -> Array:
     return jnp.asarray(pair, jnp.float32).reshape(1, 2, *[1] * (like.ndim - 2))
 
 
-def joint_angles(q: Float[Array, "dof *batch"]) -> Float[Array, "L 2 *batch"]:
+def joint_angles(q: Float[Array, "dof *#batch"]) -> Float[Array, "L 2 *#batch"]:
     """Returns the angles, or speeds, of hip and knee of every leg."""
     return q[3:].reshape(-1, 2, *q.shape[1:])
 
 
 def joint_rows(
-    masses: Masses, q: Float[Array, "dof *batch"], action: Float[Array, "A *batch"], torque: Float[Array, "*batch"]
+    masses: Masses, q: Float[Array, "dof *#batch"], action: Float[Array, "A *#batch"], torque: Float[Array, "*#batch"]
 ) -> Joints:
     """Returns the rows of motors, which actions in [-1, 1] drive, and of limits, which hold joints beyond them."""
     on_root = -jnp.sum(masses.root[None, :, :, None] * masses.gain[:, None], axis=2)
@@ -121,7 +121,7 @@ def contact_rows(masses: Masses, at: Pose, contacts: Contacts) -> Rows:
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
 
 
-def _jacobian(masses: Masses, at: Pose, contacts: Contacts, direction: Vector) -> list[Float[Array, "6 L *batch"]]:
+def _jacobian(masses: Masses, at: Pose, contacts: Contacts, direction: Vector) -> list[Float[Array, "6 L *#batch"]]:
     """Returns the five columns of the speed at the contacts along a direction, decoupled."""
     point = contacts.point
     hip = cross(Vector(point.x - at.hip.x[None], point.y - at.hip.y[None]), direction)
@@ -133,8 +133,8 @@ def _jacobian(masses: Masses, at: Pose, contacts: Contacts, direction: Vector) -
 
 
 def solve_velocity(
-    joints: Joints, rows: Rows, velocity: Force, warm: Float[Array, "N 2 *batch"], num_sweeps: int
-) -> tuple[Force, Float[Array, "N 2 *batch"]]:
+    joints: Joints, rows: Rows, velocity: Force, warm: Float[Array, "N 2 *#batch"], num_sweeps: int
+) -> tuple[Force, Float[Array, "N 2 *#batch"]]:
     """Returns ((r, u), contact impulses) after motors, limits and contacts have acted on a free velocity (r, u).
 
     Contacts that still are start from `warm`, their impulses of the last step.
@@ -199,8 +199,8 @@ def solve_position(
     joints: Joints,
     rows: Rows,
     drift: Force,
-    depth: Float[Array, "N *batch"],
-    angle: Float[Array, "L 2 *batch"],
+    depth: Float[Array, "N *#batch"],
+    angle: Float[Array, "L 2 *#batch"],
     num_sweeps: int,
 ) -> Force:
     """Returns the displacement of (r, u) that corrects overlaps and limits after a step.
@@ -231,10 +231,10 @@ def solve_position(
     return root, jnp.swapaxes(legs, 0, 1)
 
 
-def _need(depth: Float[Array, "N *batch"]) -> Float[Array, "N *batch"]:
+def _need(depth: Float[Array, "N *#batch"]) -> Float[Array, "N *#batch"]:
     """Returns how far along its normal a contact is to move; less than 0 is room."""
     excess = depth - SLOP
-    return jnp.where(excess > 0.0, SHARE * excess, excess)
+    return jnp.where(excess > 0.0, jnp.minimum(SHARE * excess, MAX_CORRECTION), excess)
 
 
 def _move_contact(velocity: tuple[Array, Array], inputs: tuple[tuple, Array, Array]) -> tuple[tuple, Array]:
@@ -247,7 +247,7 @@ def _move_contact(velocity: tuple[Array, Array], inputs: tuple[tuple, Array, Arr
     return (root + push[:3], legs.at[which].set(leg + push[3:])), after
 
 
-def normal_speeds(rows: Rows, velocity: Force) -> Float[Array, "N *batch"]:
+def normal_speeds(rows: Rows, velocity: Force) -> Float[Array, "N *#batch"]:
     """Returns the speeds of the contacts along their normals."""
     root, legs = velocity
     number = legs.shape[1]

@@ -32,46 +32,46 @@ class Terrain(NamedTuple):
     """Lower bounds of its parameters, D of them."""
     high: tuple[float, ...]
     """Upper bounds of its parameters."""
-    near: Callable[[Float[Array, "D *batch"], UInt32[Array, "2 *batch"], Float[Array, "*batch"]], Any]
+    near: Callable[[Float[Array, "D *#batch"], UInt32[Array, "2 *#batch"], Float[Array, "*#batch"]], Any]
     """`near(parameters, seed, x)`: the place, valid about a hull whose origin is at x."""
-    surface: Callable[[Any, Vector], tuple[Float[Array, "n *batch"], Vector]]
+    surface: Callable[[Any, Vector], tuple[Float[Array, "n *#batch"], Vector]]
     """`surface(place, points)`: how deep each of n points is inside (negative outside) and the way out, a unit vector.
     The surface lies a skin's thickness outside of the shapes."""
-    corners: Callable[[Any, Float[Array, "n *batch"], int], Vector]
+    corners: Callable[[Any, Float[Array, "n *#batch"], int], Vector]
     """`corners(place, x, number)`: [corners, n, *batch] corners of obstacles near each x; of `number` stumps."""
-    rays: Callable[[Any, Vector, Vector], Float[Array, "R *batch"]]
+    rays: Callable[[Any, Vector, Vector], Float[Array, "R *#batch"]]
     """`rays(place, origin, directions [R])`: distance to the first surface, without a skin; large if there is none."""
 
 
 class Stumps(NamedTuple):
     """A row of stumps."""
 
-    start: Float[Array, "*batch"]
+    start: Float[Array, "*#batch"]
     """Left edge of the first, in metres."""
-    pitch: Float[Array, "*batch"]
+    pitch: Float[Array, "*#batch"]
     """Distance from left edge to left edge, more than a stump's width."""
-    height: Float[Array, "*batch"]
+    height: Float[Array, "*#batch"]
     """Mean height, in strides."""
-    seed: UInt32[Array, "2 *batch"]
+    seed: UInt32[Array, "2 *#batch"]
     """Of the deviations of heights."""
-    tops: Float[Array, "N *batch"] | None = None
+    tops: Float[Array, "N *#batch"] | None = None
     """Heights above 0 of all tops, in metres, for a track that is known; None for random heights."""
 
 
 def stumps_near(
-    parameters: Float[Array, "2 *batch"], seed: UInt32[Array, "2 *batch"], x: Float[Array, "*batch"]
+    parameters: Float[Array, "2 *#batch"], seed: UInt32[Array, "2 *#batch"], x: Float[Array, "*#batch"]
 ) -> Stumps:
     """Returns the row of stumps with parameters (mean height in strides, distance in metres), wherever the hull is."""
     pitch = STRIDE + jnp.maximum(parameters[1], MIN_GAP)
     return Stumps(jnp.full_like(pitch, PAD), pitch, parameters[0], seed)
 
 
-def stump_index(stumps: Stumps, x: Float[Array, "n *batch"]) -> Int[Array, "n *batch"]:
+def stump_index(stumps: Stumps, x: Float[Array, "n *#batch"]) -> Int[Array, "n *#batch"]:
     """Returns the number of the last stump whose left edge is not beyond x; negative before the first."""
     return jnp.floor((x - stumps.start[None]) / stumps.pitch[None]).astype(jnp.int32)
 
 
-def stump(stumps: Stumps, index: Int[Array, "n *batch"]) -> tuple[Float[Array, "n *batch"], Float[Array, "n *batch"]]:
+def stump(stumps: Stumps, index: Int[Array, "n *#batch"]) -> tuple[Float[Array, "n *#batch"], Float[Array, "n *#batch"]]:
     """Returns (left edges, tops) of the stumps with these numbers; the top of a stump that is not there is low."""
     edge = stumps.start[None] + index.astype(jnp.float32) * stumps.pitch[None]
     if stumps.tops is None:
@@ -86,7 +86,7 @@ def stump(stumps: Stumps, index: Int[Array, "n *batch"]) -> tuple[Float[Array, "
     return edge, jnp.where(exists, top, ABSENT)
 
 
-def stump_surface(stumps: Stumps, points: Vector) -> tuple[Float[Array, "n *batch"], Vector]:
+def stump_surface(stumps: Stumps, points: Vector) -> tuple[Float[Array, "n *#batch"], Vector]:
     """Returns depths and ways out: of the nearest face of a stump where that is deeper than the ground."""
     edge, top = stump(stumps, stump_index(stumps, points.x + SKIN))
     ground = GROUND + SKIN - points.y
@@ -99,7 +99,7 @@ def stump_surface(stumps: Stumps, points: Vector) -> tuple[Float[Array, "n *batc
     return jnp.where(is_stump, depth, ground), Vector(sideways, jnp.where(is_side, 0.0, 1.0))
 
 
-def stump_corners(stumps: Stumps, x: Float[Array, "n *batch"], number: int) -> Vector:
+def stump_corners(stumps: Stumps, x: Float[Array, "n *#batch"], number: int) -> Vector:
     """Returns the two top corners of the `number` stumps about each x."""
     shifts = jnp.arange(number, dtype=jnp.int32).reshape(-1, *[1] * x.ndim) - number // 2
     index = stump_index(stumps, x)[None] + shifts
@@ -114,7 +114,7 @@ NUM_IN_SIGHT = 13
 
 def stump_rays(
     stumps: Stumps, origin: Vector, directions: Vector, number: int = NUM_IN_SIGHT
-) -> Float[Array, "R *batch"]:
+) -> Float[Array, "R *#batch"]:
     """Returns distances along rays, all downwards and forwards (x >= 0, y < 0), to the ground or a stump.
 
     A stump is the part below its top of the strip between its sides: a ray enters at the later of side and top.
@@ -137,6 +137,6 @@ STUMPS = Terrain(
 )
 
 
-def is_below(place: Any, terrain: Terrain, points: Vector) -> Bool[Array, "n *batch"]:
+def is_below(place: Any, terrain: Terrain, points: Vector) -> Bool[Array, "n *#batch"]:
     """Returns which points are inside the surface of a track."""
     return terrain.surface(place, points)[0] > 0.0

@@ -163,12 +163,12 @@ def _advance_and_look(
     terrain: Terrain,
     num_sweeps: int,
     body: Body,
-    torque: Float[Array, "*batch"],
-    parameters: Float[Array, "D *batch"],
-    seed: UInt32[Array, "2 *batch"],
+    torque: Float[Array, "*#batch"],
+    parameters: Float[Array, "D *#batch"],
+    seed: UInt32[Array, "2 *#batch"],
     motion: Motion,
-    action: Float[Array, "A *batch"],
-) -> tuple[Motion, Float[Array, "O *batch"], Bool[Array, "*batch"]]:
+    action: Float[Array, "A *#batch"],
+) -> tuple[Motion, Float[Array, "O *#batch"], Bool[Array, "*#batch"]]:
     """Returns (motion, observation, whether the hull touches the track) after a step."""
     place = terrain.near(parameters, seed, motion.position[0])
     motion = advance(body, torque, terrain, place, motion, action, num_sweeps)
@@ -180,10 +180,10 @@ def _advance_and_look(
 def _start_and_look(
     terrain: Terrain,
     body: Body,
-    parameters: Float[Array, "D *batch"],
-    seed: UInt32[Array, "2 *batch"],
-    push: Float[Array, "*batch"],
-) -> tuple[Motion, Float[Array, "O *batch"]]:
+    parameters: Float[Array, "D *#batch"],
+    seed: UInt32[Array, "2 *#batch"],
+    push: Float[Array, "*#batch"],
+) -> tuple[Motion, Float[Array, "O *#batch"]]:
     """Returns (motion, observation) at the start."""
     motion = start(body, push)
     root = Vector(motion.position[0], motion.position[1])
@@ -191,7 +191,7 @@ def _start_and_look(
     return motion, observe(body, motion, lidar(terrain, place, root))
 
 
-def observe(body: Body, motion: Motion, rays: Float[Array, "10 *batch"]) -> Float[Array, "O *batch"]:
+def observe(body: Body, motion: Motion, rays: Float[Array, "10 *#batch"]) -> Float[Array, "O *#batch"]:
     """Returns the observation of a motion and what the lidar sees."""
     q, v = motion.position, motion.velocity
     centre = rotated(Vector(body.hull_centre[0], body.hull_centre[1]), jnp.cos(q[2]), jnp.sin(q[2]))
