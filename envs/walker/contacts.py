@@ -46,9 +46,7 @@ def find_contacts(body: Body, at: Pose, terrain: Terrain, place: Any) -> Contact
     ]
     depths = [depth.reshape(flat), *[one.depth[None] for one in inside]]
     normals = [Vector(normal.x.reshape(flat), normal.y.reshape(flat)), *[one.normal for one in inside]]
-    return Contacts(
-        jnp.concatenate(depths), _joined(normals), _joined([corners, *[one.point for one in inside]])
-    )
+    return Contacts(jnp.concatenate(depths), _joined(normals), _joined([corners, *[one.point for one in inside]]))
 
 
 def _joined(vectors: list[Vector]) -> Vector:
@@ -73,9 +71,7 @@ def _corner_inside(
     """Returns the contact of the obstacles' corner that is deepest inside a box (middle, long axis), [L, *batch]."""
     middle, axis = box
     corners = terrain.corners(place, middle.x + at.root.x[None], NEAR_LEG)
-    away = Vector(
-        corners.x - (at.root.x[None] + middle.x)[None], corners.y - (at.root.y[None] + middle.y)[None]
-    )
+    away = Vector(corners.x - (at.root.x[None] + middle.x)[None], corners.y - (at.root.y[None] + middle.y)[None])
     side = turned(axis)
     across = away.x * side.x[None] + away.y * side.y[None]
     along = away.x * axis.x[None] + away.y * axis.y[None]

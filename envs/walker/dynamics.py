@@ -177,7 +177,9 @@ def pull(body: Body, arm: Arms, at: Pose, ways: Parts) -> Force:
     return jnp.stack([total.x, total.y, turning]), jnp.stack(joints)
 
 
-def inertial_change(body: Body, at: Pose, q: Float[Array, "dof *#batch"], velocity: Float[Array, "dof *#batch"]) -> Force:
+def inertial_change(
+    body: Body, at: Pose, q: Float[Array, "dof *#batch"], velocity: Float[Array, "dof *#batch"]
+) -> Force:
     """Returns the generalised impulse of gravity, and of parts that keep the velocity of the last step, in one step.
 
     Parts fly straight while joints turn: what they had at the pose of one step ago is what they bring along. To first
@@ -190,7 +192,9 @@ def inertial_change(body: Body, at: Pose, q: Float[Array, "dof *#batch"], veloci
     return pull(body, arm, at, ways)
 
 
-def straight_flight(body: Body, at: Pose, q: Float[Array, "dof *#batch"], velocity: Float[Array, "dof *#batch"]) -> Force:
+def straight_flight(
+    body: Body, at: Pose, q: Float[Array, "dof *#batch"], velocity: Float[Array, "dof *#batch"]
+) -> Force:
     """Returns the generalised impulse that moves parts from where turning joints take them to where they fly.
 
     It acts as a displacement: multiplied with the inverse mass matrix it is a change of coordinates.

@@ -57,9 +57,7 @@ def hexagon_tracks(
     return _tracks(HEXAGONS, body, low, high)
 
 
-def _tracks(
-    terrain: Terrain, body: str, low: tuple[float, ...] | None, high: tuple[float, ...] | None
-) -> TaskFamily:
+def _tracks(terrain: Terrain, body: str, low: tuple[float, ...] | None, high: tuple[float, ...] | None) -> TaskFamily:
     low, high = terrain.low if low is None else tuple(low), terrain.high if high is None else tuple(high)
     number = len(terrain.low)
     if len(low) != number or len(high) != number or any(a > b for a, b in zip(low, high, strict=True)):

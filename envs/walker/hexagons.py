@@ -124,6 +124,4 @@ def hexagon_rays(place: Hexagons, origin: Vector, directions: Vector) -> Float[A
     return distance
 
 
-HEXAGONS = Terrain(
-    "hexagons", (0.0,) * 12, (4.0,) * 12, hexagons_near, hexagon_surface, hexagon_corners, hexagon_rays
-)
+HEXAGONS = Terrain("hexagons", (0.0,) * 12, (4.0,) * 12, hexagons_near, hexagon_surface, hexagon_corners, hexagon_rays)

@@ -23,6 +23,7 @@ def lidar(terrain: Terrain, place: Any, origin: Vector) -> Float[Array, "10 *#ba
     """Returns the share of its range that each ray travels before it meets the track, 1 if it meets nothing."""
     shape = (NUM_RAYS, *[1] * origin.x.ndim)
     directions = Vector(
-        jnp.asarray(np.sin(ANGLES), jnp.float32).reshape(shape), jnp.asarray(-np.cos(ANGLES), jnp.float32).reshape(shape)
+        jnp.asarray(np.sin(ANGLES), jnp.float32).reshape(shape),
+        jnp.asarray(-np.cos(ANGLES), jnp.float32).reshape(shape),
     )
     return jnp.clip(terrain.rays(place, origin, directions) * (1.0 / RANGE), 0.0, 1.0)

@@ -71,7 +71,9 @@ def stump_index(stumps: Stumps, x: Float[Array, "n *#batch"]) -> Int[Array, "n *
     return jnp.floor((x - stumps.start[None]) / stumps.pitch[None]).astype(jnp.int32)
 
 
-def stump(stumps: Stumps, index: Int[Array, "n *#batch"]) -> tuple[Float[Array, "n *#batch"], Float[Array, "n *#batch"]]:
+def stump(
+    stumps: Stumps, index: Int[Array, "n *#batch"]
+) -> tuple[Float[Array, "n *#batch"], Float[Array, "n *#batch"]]:
     """Returns (left edges, tops) of the stumps with these numbers; the top of a stump that is not there is low."""
     edge = stumps.start[None] + index.astype(jnp.float32) * stumps.pitch[None]
     if stumps.tops is None:
@@ -132,9 +134,7 @@ def stump_rays(
     return distance
 
 
-STUMPS = Terrain(
-    "stumps", (0.0, 0.0), (3.0, 6.0), stumps_near, stump_surface, stump_corners, stump_rays
-)
+STUMPS = Terrain("stumps", (0.0, 0.0), (3.0, 6.0), stumps_near, stump_surface, stump_corners, stump_rays)
 
 
 def is_below(place: Any, terrain: Terrain, points: Vector) -> Bool[Array, "n *#batch"]:

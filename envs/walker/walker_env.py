@@ -196,7 +196,12 @@ def observe(body: Body, motion: Motion, rays: Float[Array, "10 *#batch"]) -> Flo
     q, v = motion.position, motion.velocity
     centre = rotated(Vector(body.hull_centre[0], body.hull_centre[1]), jnp.cos(q[2]), jnp.sin(q[2]))
     velocity = Vector(v[0] - v[2] * centre.y, v[1] + v[2] * centre.x)
-    hull = [q[2], 2.0 * TIME_STEP * v[2], 0.3 * VIEW[0] * TIME_STEP * velocity.x, 0.3 * VIEW[1] * TIME_STEP * velocity.y]
+    hull = [
+        q[2],
+        2.0 * TIME_STEP * v[2],
+        0.3 * VIEW[0] * TIME_STEP * velocity.x,
+        0.3 * VIEW[1] * TIME_STEP * velocity.y,
+    ]
     touches = motion.touches.astype(jnp.float32)
     legs = []
     for i in range(touches.shape[0]):

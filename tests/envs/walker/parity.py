@@ -80,9 +80,7 @@ def replay(body, torque, q, qd, actions, start, pitch, tops, *, num_sweeps):
     motion = Motion(q.T, qd.T, none, jnp.zeros((legs, number), bool))
 
     def step(motion, action):
-        after = advance(
-            body, torque[None], STUMPS, stumps, motion, action.T, num_sweeps
-        )
+        after = advance(body, torque[None], STUMPS, stumps, motion, action.T, num_sweeps)
         return after, None
 
     return jax.lax.scan(step, motion, jnp.swapaxes(actions, 0, 1))[0].position.T
@@ -92,16 +90,20 @@ def errors(archive, group, *, num_sweeps=10):
     """Returns {(kind of actions, "air" or "contact"): (number of windows, {quantity: median absolute error})}."""
     build, found = BUILDS[BODIES[group]], {}
     every = windows(archive, group)
-    reached = replay(
-        make_body(build), jnp.float32(build.torque), *every[1:4], *every[6:], num_sweeps=num_sweeps
-    )
+    reached = replay(make_body(build), jnp.float32(build.torque), *every[1:4], *every[6:], num_sweeps=num_sweeps)
     difference = np.asarray(reached) - every.after
     for kind in ACTIONS:
         for name, is_touching in (("air", False), ("contact", True)):
             some = difference[(every.kind == kind) & (every.touches == is_touching)]
             if len(some):
                 size = np.abs(some)
-                parts = {"position": size[:, :2], "x": size[:, 0], "y": size[:, 1], "angle": size[:, 2], "joints": size[:, 3:]}
+                parts = {
+                    "position": size[:, :2],
+                    "x": size[:, 0],
+                    "y": size[:, 1],
+                    "angle": size[:, 2],
+                    "joints": size[:, 3:],
+                }
                 medians = {key: float(np.median(value)) for key, value in parts.items()}
                 found[kind, name] = (len(some), medians | {"signed y": float(np.median(some[:, 1]))})
     return found

@@ -115,7 +115,9 @@ def test_free_flight_conserves_momentum_and_energy(name):
     body, q, v = fly(name, num_steps)
     mass, inertia = part_masses(body)
     limits = np.array([-0.8, 1.1]), np.array([-1.6, -0.1])
-    assert all((q[:, 3 + i :: 2] > low).all() and (q[:, 3 + i :: 2] < high).all() for i, (low, high) in enumerate(limits))
+    assert all(
+        (q[:, 3 + i :: 2] > low).all() and (q[:, 3 + i :: 2] < high).all() for i, (low, high) in enumerate(limits)
+    )
     place, _ = jax.vmap(lambda q: centres(body, q))(jnp.asarray(q))
     centre = np.einsum("p,tpc->tc", mass, np.asarray(place, float)) / mass.sum()
     # Parts fly straight in a step, so the centre of mass is exact up to float32 at 50 m.

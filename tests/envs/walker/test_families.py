@@ -26,7 +26,9 @@ def test_the_families_say_what_teachers_need_to_know():
 
 def test_sampled_tasks_are_uniform_in_the_box():
     family = stump_tracks(high=(9.0, 6.0))
-    places = np.asarray(jax.vmap(lambda key: family.sample(key).params.terrain)(jax.random.split(jax.random.key(0), 4000)))
+    places = np.asarray(
+        jax.vmap(lambda key: family.sample(key).params.terrain)(jax.random.split(jax.random.key(0), 4000))
+    )
     # Standard error of the mean of 4000 uniforms: 0.0046 of the range.
     np.testing.assert_allclose(places.mean(0) / np.array([9.0, 6.0]), 0.5, atol=0.02)
     assert (places >= 0.0).all() and (places <= np.array([9.0, 6.0])).all()

@@ -116,7 +116,9 @@ def test_the_height_field_is_that_of_a_search_through_all_stumps():
 def test_depth_in_a_stump_is_to_its_nearest_face():
     place, edge, top = row()
     i = 7
-    inside = points([edge[i] + 0.01, edge[i] + STRIDE - 0.03, edge[i] + 0.2], [top[i] - 0.3, top[i] - 0.3, top[i] - 0.05])
+    inside = points(
+        [edge[i] + 0.01, edge[i] + STRIDE - 0.03, edge[i] + 0.2], [top[i] - 0.3, top[i] - 0.3, top[i] - 0.05]
+    )
     depth, normal = STUMPS.surface(place, inside)
     np.testing.assert_allclose(depth, np.array([0.01, 0.03, 0.05]) + SKIN, atol=1e-5)
     np.testing.assert_array_equal(normal.x, [-1.0, 1.0, 0.0])

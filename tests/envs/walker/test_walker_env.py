@@ -85,9 +85,7 @@ def test_legs_come_to_rest_a_skin_above_the_ground(step, reset):
     from envs.walker.dynamics import pose
 
     body = make_body(BUILDS["default"])
-    heights = [
-        float(lower_corners(body, pose(body, q)).y.min() + q[1]) - GROUND for q in state.motion.position[:4]
-    ]
+    heights = [float(lower_corners(body, pose(body, q)).y.min() + q[1]) - GROUND for q in state.motion.position[:4]]
     # Two roundings of Box2D's skin less its slop: 15 mm, up to what the legs sink in while they give way.
     np.testing.assert_allclose(heights, SKIN - 0.005, atol=4e-3)
     assert (np.asarray(observation)[:, [8, 13]].max(1) == 1.0).all()
