@@ -1,7 +1,7 @@
 """Impulses that hold motors, limits and contacts, and the displacement that corrects overlaps.
 
-Projected Gauss-Seidel in the decoupled coordinates (r, u). One sweep goes through the joints (motor, then limits, of hip
-and knee) and through the contacts (friction, then normal); a row of a leg involves r and the two numbers of that leg
+Projected Gauss-Seidel in the decoupled coordinates (r, u). One sweep goes through the joints (motor, then limits, of
+hip and knee) and through the contacts (friction, then normal); a row of a leg involves r and the two numbers of that leg
 only. Friction and normal of a contact, and the rows of a leg's joints, are solved from speeds taken once, with the
 effect of an earlier row on a later one added: the same numbers as one by one, in fewer operations.
 

@@ -73,8 +73,9 @@ def test_velocities_of_parts_are_derivatives_of_their_places(name):
     body, q, v = random_motion(name)
     at = pose(body, q)
     hull, upper, lower = part_velocities(arms(body, at), at, v)
-    found = np.stack([np.concatenate([[one.x] if one.x.ndim == 0 else one.x for one in (hull, upper, lower)]),
-                      np.concatenate([[one.y] if one.y.ndim == 0 else one.y for one in (hull, upper, lower)])], 1)  # fmt: skip
+    found = np.stack(
+        [np.concatenate([np.atleast_1d(getattr(one, axis)) for one in (hull, upper, lower)]) for axis in "xy"], 1
+    )
     _, (expected, _) = jax.jvp(lambda q: centres(body, q), (q,), (v,))
     np.testing.assert_allclose(found + np.asarray(v[:2])[None], expected, atol=1e-5)
 
