@@ -4,6 +4,7 @@ Source: Portelas et al. 2019 (ALP-GMM); bounds, interval of returns and threshol
 flowersteam/teachDeepRL.
 """
 
+import dataclasses
 import functools
 
 import gymnax
@@ -62,15 +63,15 @@ def _tracks(terrain: Terrain, body: str, low: tuple[float, ...] | None, high: tu
     number = len(terrain.low)
     if len(low) != number or len(high) != number or any(a > b for a, b in zip(low, high, strict=True)):
         raise ValueError(
-            f"{terrain.name} were given the bounds {low} and {high}; they take {number} numbers each, none of the lower "
-            "bounds above its upper one"
+            f"{terrain.name} were given the bounds {low} and {high}; they take {number} numbers each, none of the "
+            "lower bounds above its upper one"
         )
     params = walker_params(body, low)
     bottom, top = jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
 
     def decode(vector: Float[Array, " D"]) -> Task:
         place = bottom + jnp.clip(vector, 0.0, 1.0) * (top - bottom)
-        return Task(params.replace(terrain=place), jnp.int32(MAX_LIFETIME))
+        return Task(dataclasses.replace(params, terrain=place), jnp.int32(MAX_LIFETIME))
 
     return TaskFamily(
         name=f"walker/{terrain.name}@body={body}",

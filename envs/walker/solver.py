@@ -1,7 +1,7 @@
 """Impulses that hold motors, limits and contacts, and the displacement that corrects overlaps.
 
 Projected Gauss-Seidel in the decoupled coordinates (r, u). One sweep goes through the joints (motor, then limits, of
-hip and knee) and through the contacts (friction, then normal); a row of a leg involves r and the two numbers of that leg
+hip and knee) and through the contacts (friction, then normal); a row of a leg involves r and the two numbers of its leg
 only. Friction and normal of a contact, and the rows of a leg's joints, are solved from speeds taken once, with the
 effect of an earlier row on a later one added: the same numbers as one by one, in fewer operations.
 
@@ -112,7 +112,7 @@ def contact_rows(masses: Masses, at: Pose, contacts: Contacts) -> Rows:
     normal = _jacobian(masses, at, contacts, contacts.normal)
     tangent = _jacobian(masses, at, contacts, Vector(contacts.normal.y, -contacts.normal.x))
     jacobian = [jnp.stack([a, b], axis=2) for a, b in zip(tangent, normal, strict=True)]
-    response = [sum(masses.root[i, j][None, None, None] * jacobian[j] for j in range(3)) for i in range(3)]
+    response: list = [sum(masses.root[i, j][None, None, None] * jacobian[j] for j in range(3)) for i in range(3)]
     response += [sum(masses.legs[i, j][None, :, None] * jacobian[3 + j] for j in range(2)) for i in range(2)]
     inverse_mass = sum(a * b for a, b in zip(jacobian, response, strict=True))
     coupling = sum(a[:, :, 1] * b[:, :, 0] for a, b in zip(jacobian, response, strict=True))
