@@ -2,7 +2,8 @@
 
 Coordinates q [3 + 2 L]: x and y of the hull's origin, angle of the hull, then hip and knee angle of every leg. The
 mass matrix is a block arrow [[A, C], [C', B]] with one 2 x 2 block in B per leg. With G = C B^-1, the velocities of
-the root, r = q'[:3], and u = q'[3:] + G' r have the block-diagonal mass matrix (S, B), S = A - G C'. All inverses are closed forms.
+the root, r = q'[:3], and u = q'[3:] + G' r have the block-diagonal mass matrix (S, B), S = A - G C'. All inverses are
+closed forms.
 
 Shapes have structure first and a batch of worlds, `*batch`, last: in that order the inner loops run over the batch.
 """
