@@ -22,7 +22,7 @@ HORIZON, EVERY = 10, 5
 BODIES = {"default_flat": "default", "default_stumps": "default", "short_flat": "short", "quadru_flat": "quadru"}
 ACTIONS = ("zero", "rand", "hold", "sine")
 GIVING = 0.1
-"""Height in metres below which a leg of the quadruped counts as touching. Reckoned from joint angles, its feet rest from
+"""Height in metres below which a leg of the quadruped counts as touching. From joint angles, its feet rest from
 13 cm below to 7 cm above the ground in the data, perhaps because Box2D's joints come apart; chosen after seeing that.
 """
 NUM_TOPS, LOW = 220, -100.0
