@@ -41,7 +41,9 @@ def ppo_student(config: PPOStudentConfig) -> Student:
     objective = build_objective("ppo", config.agent, family.env.action_space(any_pool.take(jnp.int32(0)).params))
     student_family = family._replace(env=env)
     agent = build_agent(config.agent, student_family, objective, any_pool, keeps=lambda state: state.task.vectors)
-    tests = test_vectors(box, config.grid)
+    test_family = family if config.test_env is None else task_family(config.test_env)
+    test_box = box if config.test_env is None else family_box(config, test_family)
+    tests = test_vectors(test_box, config.grid)
 
     def init(key: Array, vectors: Float[Array, "M D"]) -> AgentState:
         return agent.init(key, task_pool(family, quantiles(vectors)))
@@ -61,8 +63,8 @@ def ppo_student(config: PPOStudentConfig) -> Student:
         finishes_all=False,
         init=init,
         study=study,
-        examine=_examiner(family, agent, quantiles(tests)),
-        passes_above=box.success_return,
+        examine=_examiner(test_family, agent, _to_quantiles(test_box)(tests)),
+        passes_above=test_box.success_return,
         test_vectors=tests,
     )
 

@@ -37,6 +37,8 @@ class PPOStudentConfig:
     """Tasks that the teacher proposes before every rollout; every episode that begins in it is in one of them."""
     max_finished: int = 1024
     """Episodes of a rollout that the teacher is told about at most."""
+    test_env: str | None = None
+    """Family of the test tasks, where they are not those of training: the same environment in another range."""
     grid: int = 10
     """Test tasks along each dimension; with more than two dimensions, grid^2 fixed random tasks."""
     physical_units: bool = False

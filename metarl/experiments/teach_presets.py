@@ -1,5 +1,6 @@
 """Named configurations of teaching, as Python values."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from metarl.experiments.agent_config import AgentConfig
@@ -38,6 +39,42 @@ SMOKE = TeachConfig(
     checkpoint_every=5,
     student=CubesConfig(per_dimension=3),
 )
+WALKER_AGENT = AgentConfig(
+    activation="tanh",
+    num_envs=256,
+    unroll_length=128,
+    optimiser="adam",
+    policy_learning_rate=3e-4,
+    value_learning_rate=3e-4,
+    anneals=True,
+    num_epochs=8,
+    num_minibatches=64,
+    entropy_coefficient=0.0,
+    normalises_observation=True,
+    normalises_reward=True,
+)
+# 10 million steps of every student; the test tasks are those of training.
+STUMPS_CPU = TeachConfig(
+    teachers=("alp-gmm", "uniform"),
+    num_students=3,
+    updates=300,
+    updates_per_step=20,
+    checkpoint_every=1,
+    student=PPOStudentConfig(env="stump-tracks", agent=WALKER_AGENT),
+)
+STUMPS_PAPER = replace(
+    STUMPS_CPU,
+    teachers=("alp-gmm", "covar-gmm", "riac", "oracle", "uniform"),
+    num_students=8,
+    updates=600,
+    student=PPOStudentConfig(env="stump-tracks@body=quadru", agent=replace(WALKER_AGENT, hidden=(256, 256))),
+)
+HEXAGON_PAPER = replace(
+    STUMPS_PAPER,
+    teachers=("alp-gmm", "covar-gmm", "riac", "oracle", "plr", "sfl", "uniform"),
+    updates=2400,
+    student=replace(STUMPS_PAPER.student, env="hexagon-tracks"),
+)
 PENDULUM_CPU = TeachConfig(
     teachers=("alp-gmm", "uniform"),
     num_students=4,
@@ -56,6 +93,9 @@ PENDULUM_CPU = TeachConfig(
 TEACH_PRESETS: dict[str, TeachPreset] = {
     "alp-gmm-cubes-cpu": TeachPreset(ALP_GMM_CUBES_CPU, "five teachers on the toy of Portelas et al. 2019; a minute"),
     "alp-gmm-pendulum-cpu": TeachPreset(PENDULUM_CPU, "gravity and length of a pendulum, PPO; minutes on CPU"),
+    "alp-gmm-stumps-cpu": TeachPreset(STUMPS_CPU, "a walker on stump tracks, PPO, 10 M steps a student; CPU"),
+    "stumps-paper": TeachPreset(STUMPS_PAPER, "the quadruped on stump tracks, 20 M steps; an accelerator"),
+    "hexagon-paper": TeachPreset(HEXAGON_PAPER, "the quadruped on hexagon tracks, 80 M steps; an accelerator"),
     "smoke": TeachPreset(SMOKE, "everything once, tiny; under a minute"),
 }
 """Presets of `metarl teach` by name."""

@@ -1,0 +1,118 @@
+"""Where legs touch the track, and whether the hull does.
+
+Every leg has six possible contacts: the four corners of its lower part with the track, the deepest corner of an
+obstacle inside its lower part, and the same for its upper part. Nothing else touches: legs pass through each other, and
+an episode ends when the hull touches.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from envs.walker.body import Body
+from envs.walker.dynamics import Pose
+from envs.walker.terrain import Terrain, is_below
+from envs.walker.world import SKIN, Vector, dot, rotated, turned
+
+NUM_SLOTS, NUM_LOWER = 6, 5
+"""Contacts of a leg, and how many of them are those of its lower part: the first ones."""
+NEAR_LEG, NEAR_HULL = 3, 7
+"""Stumps whose corners may be inside a part of a leg, and inside the hull."""
+
+
+class Contacts(NamedTuple):
+    """Possible contacts, [6, L, *batch]."""
+
+    depth: Float[Array, "6 L *#batch"]
+    """Metres; positive where there is contact."""
+    normal: Vector
+    """Unit vector along which the leg is pushed."""
+    point: Vector
+    """Where, relative to the hull's origin."""
+
+
+def find_contacts(body: Body, at: Pose, terrain: Terrain, place: Any) -> Contacts:
+    """Returns the contacts of the legs at a pose."""
+    corners = lower_corners(body, at)
+    flat = corners.x.shape
+    world = Vector(corners.x + at.root.x[None, None], corners.y + at.root.y[None, None])
+    points = Vector(world.x.reshape(-1, *flat[2:]), world.y.reshape(-1, *flat[2:]))
+    depth, normal = terrain.surface(place, points)
+    half = body.length[None] * 0.5
+    inside = [
+        _corner_inside(at, terrain, place, (start + axis * half, axis), half, width[None] * 0.5)
+        for start, axis, width in ((at.knee, at.lower, body.lower_width), (at.hip, at.upper, body.upper_width))
+    ]
+    depths = [depth.reshape(flat), *[one.depth[None] for one in inside]]
+    normals = [Vector(normal.x.reshape(flat), normal.y.reshape(flat)), *[one.normal for one in inside]]
+    return Contacts(jnp.concatenate(depths), _joined(normals), _joined([corners, *[one.point for one in inside]]))
+
+
+def _joined(vectors: list[Vector]) -> Vector:
+    first, *rest = vectors
+    return Vector(
+        jnp.concatenate([first.x, *[one.x[None] for one in rest]]),
+        jnp.concatenate([first.y, *[one.y[None] for one in rest]]),
+    )
+
+
+def lower_corners(body: Body, at: Pose) -> Vector:
+    """Returns the corners of the lower parts, [4, L, *batch]: left and right at the knee, then at the foot."""
+    side = turned(at.lower) * (body.lower_width[None] * 0.5)
+    foot = at.knee + at.lower * body.length[None]
+    corners = (at.knee - side, at.knee + side, foot - side, foot + side)
+    return Vector(jnp.stack([one.x for one in corners]), jnp.stack([one.y for one in corners]))
+
+
+def _corner_inside(
+    at: Pose, terrain: Terrain, place: Any, box: tuple[Vector, Vector], half: Array, half_width: Array
+) -> Contacts:
+    """Returns the contact of the obstacles' corner that is deepest inside a box (middle, long axis), [L, *batch]."""
+    middle, axis = box
+    corners = terrain.corners(place, middle.x + at.root.x[None], NEAR_LEG)
+    away = Vector(corners.x - (at.root.x[None] + middle.x)[None], corners.y - (at.root.y[None] + middle.y)[None])
+    side = turned(axis)
+    across = away.x * side.x[None] + away.y * side.y[None]
+    along = away.x * axis.x[None] + away.y * axis.y[None]
+    depth_across = (half_width + SKIN)[None] - jnp.abs(across)
+    depth_along = (half + SKIN)[None] - jnp.abs(along)
+    depths = jnp.minimum(depth_across, depth_along)
+    best = _Corner(depths[0], depth_across[0], across[0], along[0])
+    for i in range(1, depths.shape[0]):
+        other = _Corner(depths[i], depth_across[i], across[i], along[i])
+        best = _Corner(*(jnp.where(other.depth > best.depth, b, a) for a, b in zip(best, other, strict=True)))
+    is_side = best.depth == best.depth_across
+    normal_side, normal_along = side * -jnp.sign(best.across), axis * -jnp.sign(best.along)
+    normal = Vector(
+        jnp.where(is_side, normal_side.x, normal_along.x), jnp.where(is_side, normal_side.y, normal_along.y)
+    )
+    return Contacts(best.depth, normal, middle + side * best.across + axis * best.along)
+
+
+class _Corner(NamedTuple):
+    depth: Array
+    depth_across: Array
+    across: Array
+    along: Array
+
+
+def hull_touches(
+    body: Body, root: Vector, cos: Float[Array, "*#batch"], sin: Float[Array, "*#batch"], terrain: Terrain, place: Any
+) -> Bool[Array, "*#batch"]:
+    """Returns whether the hull touches the track: a corner of either is inside the other."""
+    arms = rotated(Vector(body.hull[:, 0], body.hull[:, 1]), cos[None], sin[None])
+    corners = Vector(root.x[None] + arms.x, root.y[None] + arms.y)
+    sinks = jnp.any(is_below(place, terrain, corners), axis=0)
+    obstacles = terrain.corners(place, root.x[None], NEAR_HULL)[:, 0]
+    number = body.hull.shape[0]
+    is_inside = jnp.ones(obstacles.x.shape, bool)
+    for i in range(number):
+        edge = corners[(i + 1) % number] - corners[i]
+        # Corners run clockwise: what is inside lies to the right of an edge.
+        outwards = Vector(-edge.y, edge.x)
+        distance = (obstacles.x - corners.x[i][None]) * outwards.x[None] + (
+            obstacles.y - corners.y[i][None]
+        ) * outwards.y[None]
+        is_inside = is_inside & (distance < SKIN * jnp.sqrt(dot(edge, edge))[None])
+    return sinks | jnp.any(is_inside, axis=0)
