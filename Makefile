@@ -59,7 +59,10 @@ bench-ppo: $(STAMP) ## measure the throughput of PPO (PUBLIC=directory of a pure
 bench-incontext: $(STAMP) ## measure data, roll-outs and updates of in-context learning (beside a GPT-2 where torch and transformers are installed)
 	$(VENV)/bin/python tests/benchmarks/incontext_throughput.py
 
-bench: bench-discovery bench-ppo bench-incontext ## run all benchmarks
+bench-teachers: $(STAMP) ## measure teachers on the toy, the walker, and both with a student in one program
+	$(VENV)/bin/python tests/benchmarks/teaching_throughput.py
+
+bench: bench-discovery bench-ppo bench-incontext bench-teachers ## run all benchmarks
 
 clean: ## remove caches and build outputs; runs and .venv stay
 	rm -rf build dist .jax_cache .pytest_cache .ruff_cache .hypothesis

@@ -72,7 +72,7 @@ DPT_DARKROOM_PERMUTED = replace(
 )
 DPT_DARKROOM_PERMUTED_CPU = replace(
     DPT_DARKROOM_CPU,
-    updates=1000,
+    updates=3000,
     env=("darkroom-permuted",),
     context_length=100,
     learner=replace(DPT_DARKROOM_CPU.learner, on_policy_episodes=3),

@@ -43,7 +43,7 @@ def alp_gmm(
     k_min: int = 2,
     k_max: int = 10,
     criterion: Criterion = "aic",
-    num_steps: int = 40,
+    num_steps: int = 20,
     faithful: bool = False,
 ) -> Teacher:
     """Returns ALP-GMM: a mixture over (task, absolute learning progress), Gaussians chosen by their mean progress.
@@ -104,7 +104,7 @@ def covar_gmm(
     k_min: int = 2,
     k_max: int = 10,
     criterion: Criterion = "aic",
-    num_steps: int = 40,
+    num_steps: int = 20,
     absolute: bool = False,
 ) -> Teacher:
     """Returns Covar-GMM: a mixture over (task, time, reward), Gaussians chosen by the covariance of time and reward.

@@ -72,7 +72,7 @@ def fit_mixture(
     k_max: int = 10,
     criterion: Criterion = "aic",
     num_kmeans_steps: int = 10,
-    num_steps: int = 40,
+    num_steps: int = 20,
     penalised_dimension: int | None = None,
 ) -> tuple[Mixture, Bool[Array, ""]]:
     """Returns (the best of the mixtures with k_min to k_max components, whether any of them is finite).
