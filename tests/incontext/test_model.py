@@ -1,3 +1,10 @@
+"""Parts of the in-context model."""
+
+import jax
+import numpy as np
+import pytest
+
+from metarl.incontext.model import patches
 
 
 @pytest.mark.parametrize("stride", [1, 2])
