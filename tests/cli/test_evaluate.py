@@ -259,6 +259,7 @@ def test_an_evaluation_that_was_stopped_goes_on_to_the_same_numbers(smoke, evalu
     assert not out.with_suffix(".parts").exists()
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_what_else_is_evaluated(smoke, evaluated, cli, out):
     """Another environment, another arm and another horizon beside them."""
     both = ("--env", "probe/delayed_reward", ENV, "--horizons", 1, 2, 3, "--baseline", "dpo", "ppo")

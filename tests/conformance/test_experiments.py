@@ -21,6 +21,8 @@ from metarl.experiments.pretrain_config import (
     RL2Config,
     TrainingConfig,
 )
+from metarl.experiments.teach import make_teaching
+from metarl.experiments.teach_config import CubesConfig, TeachConfig
 from metarl.run.dispatch import RESERVED
 
 DISCOVERY_METRICS = {
@@ -68,6 +70,13 @@ OF_HISTORIES = replace(
 RECURRENT = replace(
     TINY, env=ROOM, learner=RL2Config(hidden_size=4, num_tasks=4, episodes_per_trial=2, num_minibatches=2)
 )
+IN_CUBES = TeachConfig(
+    teachers=("covar-gmm@window=8", "plr@capacity=8"),
+    num_students=2,
+    updates=40,
+    updates_per_step=10,
+    student=CubesConfig(per_dimension=2),
+)
 TRAINING_METRICS = {"loss", "num_nonfinite", "num_evaluated", "env_steps"}
 RECURRENT_METRICS = {
     *TRAINING_METRICS, "fitness", "first_return", "last_return", "policy_kl", "policy_entropy", "value_loss",
@@ -101,6 +110,11 @@ CASES = {
     ),
     "pretrain_ad": Case(lambda: make_pretraining(OF_HISTORIES).experiment, PREDICTION_METRICS),
     "pretrain_rl2": Case(lambda: make_pretraining(RECURRENT).experiment, RECURRENT_METRICS),
+    "teach_cubes": Case(
+        lambda: make_teaching(IN_CUBES).experiment,
+        {"fitness", "env_steps", "num_nonfinite", "num_evaluated"}
+        | {f"{metric}/{teacher}" for metric in ("mastered", "episodes") for teacher in IN_CUBES.teachers},
+    ),
     "discover_lpg_with_snes": Case(lambda: make_discovery(ON_A_PROBE).experiment, DISCOVERY_METRICS),
 }
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from envs.domain import posterior
 from envs.domains import make_domain
@@ -42,6 +43,7 @@ def test_a_model_that_says_the_same_to_everything_is_short_by_what_the_data_tell
     assert (np.diff(np.asarray(entropy).mean(0)) < 0.0).all()
 
 
+@pytest.mark.slow
 def test_training_closes_the_gap_and_never_falls_below_the_floor():
     experiment = make_pretraining(replace(SMOKE, updates=300, training=TrainingConfig(16, 1e-2))).experiment
     state = jax.jit(experiment.init)(jax.random.key(0))

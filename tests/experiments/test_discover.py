@@ -129,6 +129,7 @@ def test_a_drift_starts_as_ppo_and_not_from_zeros():
     assert np.any(initial["hidden"]["kernel"] != other["hidden"]["kernel"])
 
 
+@pytest.mark.slow
 def test_steps_are_counted_in_all_worlds():
     both = replace(CONFIG, family=FamilyConfig(("gridworld/debug", "probe/constant_reward"), (2, 2)))
     steps = []

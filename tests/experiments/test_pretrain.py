@@ -29,7 +29,7 @@ def trained(config, mesh=None, place=replicate):
     return jax.device_get(state.params), jax.device_get(metrics)
 
 
-@pytest.mark.parametrize("place", [replicate, spread])
+@pytest.mark.parametrize("place", [replicate, pytest.param(spread, marks=pytest.mark.slow)])
 def test_eight_devices_learn_what_one_does(place):
     alone, metrics = trained(TINY)
     together, others = trained(TINY, make_mesh(8), place)
@@ -38,6 +38,7 @@ def test_eight_devices_learn_what_one_does(place):
     np.testing.assert_allclose(metrics["loss"], others["loss"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_families_are_learned_by_one_model():
     config = replace(TINY, env=("bandit@num_arms=3,horizon=6,quadrature=51", "darkroom@size=3,horizon=4"))
     pretraining = make_pretraining(config)
