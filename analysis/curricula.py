@@ -141,7 +141,7 @@ def curriculum_animation(teacher: str, lesson: Lessons, tests: Float[np.ndarray,
     if side is None or num_steps < 2:
         return None
     steps = np.unique(np.linspace(0, num_steps - 1, MAX_FRAMES).round().astype(int)).tolist()
-    gif = encode_gif(list(_frames(teacher, lesson, tests, side, steps)))
+    gif = encode_gif(list(_frames(lesson, tests, side, steps)))
     numbers = {
         "step": np.array(steps),
         "grades": lesson.grades[steps],
@@ -157,7 +157,7 @@ def curriculum_animation(teacher: str, lesson: Lessons, tests: Float[np.ndarray,
 
 
 def _frames(
-    teacher: str, lesson: Lessons, tests: np.ndarray, side: tuple[int, int], steps: Sequence[int]
+    lesson: Lessons, tests: np.ndarray, side: tuple[int, int], steps: Sequence[int]
 ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     with style():
         figure = Figure(figsize=(6.4, 3.2), dpi=90, layout="constrained", facecolor="white")
@@ -168,7 +168,7 @@ def _frames(
             left.clear()
             right.clear()
             draw_proposals(left, lesson, step)
-            left.set_title(f"{teacher}, {lesson.episodes[step].mean():,.0f} episodes")
+            left.set_title(f"{lesson.episodes[step].mean():,.0f} episodes")
             _draw_grades(right, tests, lesson.grades[step], side, lowest, highest)
             right.set_title(f"{lesson.mastered[step, 0]:.0f} % mastered")
             canvas.draw()
