@@ -135,7 +135,7 @@ def _in_python(expression: str) -> str:
 
 def _regressor_class() -> type:
     try:
-        from pyoperon.sklearn import SymbolicRegressor
+        from pyoperon.sklearn import SymbolicRegressor  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError("a formula needs pyoperon, which is missing; run: pip install 'metarl[symbolic]'") from error
     return SymbolicRegressor
