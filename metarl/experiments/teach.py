@@ -10,7 +10,7 @@ from metarl.experiments.base import Experiment, Metrics
 from metarl.experiments.student import Student, Studied, cubes_student
 from metarl.experiments.teach_config import CubesConfig, TeachConfig
 from metarl.progress import Progress
-from metarl.teachers.base import Teacher, keep_state, take_in
+from metarl.teachers.base import Teacher, take_in
 from metarl.teachers.gmm import GMMState
 from metarl.teachers.teachers import make_teacher
 
@@ -177,8 +177,7 @@ def _tell(student: Student, teacher: Teacher, key: Array, room: Classroom, studi
         return taught
     after = room.num_episodes + jnp.sum(jnp.isfinite(studied.returns)).astype(jnp.int32)
     is_due = after // teacher.refit_every > room.num_episodes // teacher.refit_every
-    refitted = teacher.refit(key, taught) if teacher.refit is not keep_state else taught
-    return jax.tree.map(lambda new, old: jnp.where(is_due, new, old), refitted, taught)
+    return jax.tree.map(lambda new, old: jnp.where(is_due, new, old), teacher.refit(key, taught), taught)
 
 
 def _look(student: Student, teacher: Teacher, room: Classroom, key: Array) -> Record:
