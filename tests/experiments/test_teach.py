@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 
 from metarl.experiments.agent_config import AgentConfig
 from metarl.experiments.ppo_student import family_box, finished_episodes
@@ -96,8 +97,8 @@ def test_rows_have_a_number_for_every_student_and_welch_against_uniform(smoke):
     assert len(rows) == 10 and {row["metric"] for row in rows} == {"mastered"}
     last = next(row for row in rows if row["setting"]["updates"] == 500 and "alp" in row["arm"])
     assert last["values"] == [5.0, 7.0] and last["mean"] == 6.0 and last["episodes"] == 500.0
-    # Welch: t = 4.5 / sqrt(.5 / 2 + 2 / 2) = 4.02 with 1.47 degrees of freedom.
-    assert last["welch_p"] == pytest.approx(0.098, abs=0.003)
+    # Welch: t = 4.5 / sqrt(.5 / 2 + 2 / 2) with (1.25)² / (.25² + 1²) = 1.47 degrees of freedom.
+    assert last["welch_p"] == pytest.approx(2 * student_t.sf(4.5 / np.sqrt(1.25), 1.25**2 / 1.0625))
 
 
 def test_cells_are_tested_in_their_middles():

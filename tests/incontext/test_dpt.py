@@ -174,10 +174,10 @@ def test_pieces_that_do_not_fit_are_refused(spec, options, words):
         make_model([make_domain(spec)], **{**SETTINGS, **options})
 
 
-def test_pixels_go_through_convolutions():
+def test_pixels_go_through_products_with_patches():
     model = make_model([make_domain("visual-room")], **SETTINGS)
     params = model.init(jax.random.key(0))
-    assert {"Conv_0", "Conv_1", "Dense_0"} == set(params["look"])
+    assert [params["look"][f"Dense_{i}"]["kernel"].shape for i in (0, 1)] == [(27, 16), (144, 16)]
     domain = model.codec.domains[0]
     example = example_of(domain, model, length=3)
     outputs = model.outputs(params, example)
