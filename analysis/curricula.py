@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
+from matplotlib.patches import Ellipse, Rectangle
 
 from analysis.animation import Animation, encode_gif
 from analysis.figure import INK, MUTED, Picture, arm_style, draw_band, hide_unused, make_figure, shared_legend, style
@@ -34,8 +34,8 @@ class Lessons(NamedTuple):
     final_grades: Float[np.ndarray, "S G"]
     proposals: Float[np.ndarray, "N n D"]
     """Tasks that the first student's teacher would propose."""
-    fit: dict[str, np.ndarray]
-    """Its mixtures; empty for teachers without."""
+    portrait: dict[str, np.ndarray]
+    """Its Gaussians or boxes (`Teacher.portrait`); empty for teachers without."""
 
 
 def load_lessons(arrays: Mapping[str, np.ndarray]) -> dict[str, Lessons]:
@@ -44,8 +44,8 @@ def load_lessons(arrays: Mapping[str, np.ndarray]) -> dict[str, Lessons]:
     found = {}
     for teacher in names:
         mine = {key.rpartition("/")[2]: array for key, array in arrays.items() if key.rpartition("/")[0] == teacher}
-        fit = {key.removeprefix("fit_"): mine.pop(key) for key in list(mine) if key.startswith("fit_")}
-        found[teacher] = Lessons(**mine, fit=fit)
+        seen = {key.removeprefix("portrait_"): mine.pop(key) for key in list(mine) if key.startswith("portrait_")}
+        found[teacher] = Lessons(**mine, portrait=seen)
     return found
 
 
@@ -93,8 +93,8 @@ def grade_maps(lessons: Mapping[str, Lessons], tests: Float[np.ndarray, "G D"]) 
 def proposal_maps(lessons: Mapping[str, Lessons], *, num_points: int = 4) -> Picture | None:
     """Returns the tasks that teachers would propose to their first student at several points of the run.
 
-    Of teachers with a mixture, ellipses show two standard deviations of each Gaussian, darker the more useful it is.
-    None for tasks of one dimension.
+    Of teachers with a mixture, ellipses show two standard deviations of each Gaussian, of RIAC rectangles its leaves,
+    darker the more useful they are. None for tasks of one dimension.
     """
     if next(iter(lessons.values())).proposals.shape[2] < 2:
         return None
@@ -110,24 +110,26 @@ def proposal_maps(lessons: Mapping[str, Lessons], *, num_points: int = 4) -> Pic
                 axis.set_title(f"{lesson.episodes[step].mean():,.0f} episodes" if axis in axes[0] else "")
             row[0].set_ylabel(teacher, color=INK)
             numbers |= {f"{teacher}/proposals": lesson.proposals[steps]}
-            numbers |= {f"{teacher}/{name}": array[steps] for name, array in lesson.fit.items()}
+            numbers |= {f"{teacher}/{name}": array[steps] for name, array in lesson.portrait.items()}
     caption = (
         "Tasks (dots, first two coordinates) that each teacher would propose to its first student. Ellipses: two "
-        "standard deviations of the Gaussians that a mixture teacher has fitted, darker the more useful it finds them."
+        "standard deviations of the Gaussians that a mixture teacher has fitted; rectangles: the boxes that others "
+        "choose from. Darker is more useful, in the teacher's eyes."
     )
     return Picture("proposals", "Where teachers look for progress", caption, figure, numbers)
 
 
 def draw_proposals(axis: Axes, lesson: Lessons, step: int) -> None:
-    """Draws proposals and Gaussians of one step."""
+    """Draws proposals of one step, and the Gaussians or boxes that they come from."""
     tasks = lesson.proposals[step]
     axis.plot(tasks[:, 0], tasks[:, 1], ".", color=MUTED, markersize=2.2, alpha=0.6, zorder=2)
-    utility = lesson.fit.get("utility", np.full((len(lesson.mastered), 0), np.nan))[step]
-    if np.any(utility > 0.0):
-        shares = utility / np.nanmax(utility)
-        for k in np.flatnonzero(lesson.fit["is_used"][step] & np.isfinite(utility)):
-            factor = lesson.fit["cholesky"][step, k][:2, :2]
-            axis.add_patch(_ellipse(lesson.fit["mean"][step, k][:2], factor, float(shares[k])))
+    seen = {name: array[step] for name, array in lesson.portrait.items()}
+    used = np.flatnonzero(seen["is_used"]) if seen else []
+    for k, look in zip(used, _looks(seen["utility"][used]) if seen else [], strict=True):
+        if "mean" in seen:
+            axis.add_patch(_ellipse(seen["mean"][k][:2], seen["cholesky"][k][:2, :2], look))
+        else:
+            axis.add_patch(Rectangle(seen["low"][k][:2], *(seen["high"][k] - seen["low"][k])[:2], **look))
     low, high = lesson.proposals.min((0, 1)), lesson.proposals.max((0, 1))
     axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
 
@@ -148,10 +150,10 @@ def curriculum_animation(teacher: str, lesson: Lessons, tests: Float[np.ndarray,
         "proposals": lesson.proposals[steps],
         "tests": tests,
     }
-    numbers |= {f"fit_{name}": array[steps] for name, array in lesson.fit.items()}
+    numbers |= {f"portrait_{name}": array[steps] for name, array in lesson.portrait.items()}
     caption = (
-        f"{teacher}: left, the tasks it would propose to its first student and the Gaussians it has fitted (two "
-        "standard deviations, darker the more useful); right, how well that student does in each test task."
+        f"{teacher}: left, the tasks it would propose to its first student, and the Gaussians (two deviations) or "
+        "boxes that they come from, darker the more useful; right, how well that student does in each test task."
     )
     return Animation("curriculum", "The curriculum over the run", caption, gif, numbers)
 
@@ -193,9 +195,16 @@ def _grid_sides(tests: Float[np.ndarray, "G D"]) -> tuple[int, int] | None:
     return (side[0], side[1]) if side[0] * side[1] == len(tests) else None
 
 
-def _ellipse(mean: np.ndarray, factor: np.ndarray, share: float) -> Ellipse:
+def _looks(utility: Float[np.ndarray, " K"]) -> list[dict[str, object]]:
+    """Returns how patches are drawn: darker the more useful they are among all, pale where all are equal."""
+    highest = np.nanmax(utility, initial=0.0)
+    shares = np.nan_to_num(np.maximum(utility, 0.0) / highest) if highest > 0.0 else np.zeros(len(utility))
+    colours = [matplotlib.colormaps[UTILITY](0.15 + 0.75 * share) for share in shares]
+    return [{"facecolor": (*colour[:3], 0.35), "edgecolor": colour, "zorder": 1} for colour in colours]
+
+
+def _ellipse(mean: np.ndarray, factor: np.ndarray, look: dict[str, object]) -> Ellipse:
     values, vectors = np.linalg.eigh(factor @ factor.T)
     width, height = 2.0 * TWO_DEVIATIONS * np.sqrt(np.maximum(values, 0.0))
     angle = np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0]))
-    colour = matplotlib.colormaps[UTILITY](0.15 + 0.75 * max(float(share), 0.0))
-    return Ellipse(mean, width, height, angle=angle, facecolor=(*colour[:3], 0.35), edgecolor=colour, zorder=3)
+    return Ellipse(mean, width, height, angle=angle, **look)

@@ -68,10 +68,10 @@ def _pictures(lessons: Mapping[str, Lessons], tests: np.ndarray) -> list[Picture
 
 
 def _animation(lessons: Mapping[str, Lessons], tests: np.ndarray) -> Animation | None:
-    """Returns the curriculum of the first teacher with a mixture, or else of the first."""
+    """Returns the curriculum of the first teacher with a portrait, or else of the first."""
     if not lessons:
         return None
-    teacher = next((name for name, lesson in lessons.items() if lesson.fit), next(iter(lessons)))
+    teacher = next((name for name, lesson in lessons.items() if lesson.portrait), next(iter(lessons)))
     return curriculum_animation(teacher, lessons[teacher], tests)
 
 

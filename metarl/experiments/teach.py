@@ -11,7 +11,6 @@ from metarl.experiments.student import Student, Studied, cubes_student
 from metarl.experiments.teach_config import CubesConfig, TeachConfig
 from metarl.progress import Progress
 from metarl.teachers.base import Teacher, take_in
-from metarl.teachers.gmm import GMMState
 from metarl.teachers.teachers import make_teacher
 
 NUM_RECORDED = 250
@@ -40,8 +39,8 @@ class Record(NamedTuple):
     """How well the first student does in each test task."""
     proposals: Float[Array, "N n D"]
     """Tasks that its teacher would propose next."""
-    fit: dict[str, Array]
-    """Its teacher's mixture, of those that have one: `is_used`, `weight`, `mean`, `cholesky`, `utility`."""
+    portrait: dict[str, Array]
+    """What there is to see of its teacher (`Teacher.portrait`)."""
 
 
 class TeachState(NamedTuple):
@@ -109,7 +108,7 @@ def make_teaching(config: TeachConfig) -> Teaching:
         arrays = {"test_vectors": student.test_vectors}
         for spec, record, room in zip(teachers, state.records, state.classrooms, strict=True):
             named = record._asdict()
-            named |= {f"fit_{name}": array for name, array in named.pop("fit").items()}
+            named |= {f"portrait_{name}": array for name, array in named.pop("portrait").items()}
             arrays |= {f"{spec}/{name}": array for name, array in named.items()}
             arrays[f"{spec}/final_grades"] = jax.vmap(student.examine)(room.student)
         return arrays
@@ -184,15 +183,12 @@ def _look(student: Student, teacher: Teacher, room: Classroom, key: Array) -> Re
     """Returns what is recorded of a classroom, without the axis over steps; `key` is for proposals."""
     grades = jax.vmap(student.examine)(room.student)
     first = jax.tree.map(lambda leaf: leaf[0], room.teacher)
-    fit = {}
-    if isinstance(first, GMMState):
-        fit = {**first.mixture._asdict(), "utility": jnp.where(first.has_fit, first.utility, jnp.nan)}
     return Record(
         mastered=100.0 * jnp.mean((grades > student.passes_above).astype(jnp.float32), axis=1),
         episodes=room.num_episodes,
         grades=grades[0],
         proposals=teacher.sample(jax.random.fold_in(key, RECORDING), first, NUM_RECORDED),
-        fit=fit,
+        portrait=teacher.portrait(first),
     )
 
 

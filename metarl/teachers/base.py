@@ -95,6 +95,9 @@ class Teacher(NamedTuple):
     """`refit(key, state) -> state`: what is too expensive to do at every episode; consumes the key."""
     refit_every: int | None = None
     """Episodes between two refits; None if there is nothing to refit."""
+    portrait: Callable[[Any], dict[str, Array]] = lambda state: {}
+    """`portrait(state) -> what there is to see of it`: Gaussians (`mean [K, d]`, `cholesky [K, d, d]`) or boxes
+    (`low [K, D]`, `high [K, D]`), with `is_used [K]` and `utility [K]`, which is NaN where all are equal."""
 
 
 def keep_state(key: Array, state: Any) -> Any:

@@ -193,8 +193,11 @@ def _mixture_teacher(
         return state._replace(history=history, window=put(state.window, rows, is_present(returns)))
 
     def refit(key: Array, state: GMMState) -> GMMState:
-        mixture, is_finite = fit_mixture(key, state.window.rows, state.window.is_filled, **fit)
+        mixture, is_there = fit_mixture(key, state.window.rows, state.window.is_filled, **fit)
         fitted = state._replace(mixture=mixture, utility=utility(mixture), has_fit=jnp.bool_(True))
-        return jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), fitted, state)
+        return jax.tree.map(lambda new, old: jnp.where(is_there, new, old), fitted, state)
 
-    return Teacher(init, sample, observe, refit, refit_every)
+    def portrait(state: GMMState) -> dict[str, Array]:
+        return state.mixture._asdict() | {"utility": state.utility}
+
+    return Teacher(init, sample, observe, refit, refit_every, portrait)

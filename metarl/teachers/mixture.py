@@ -75,7 +75,9 @@ def fit_mixture(
     num_steps: int = 20,
     penalised_dimension: int | None = None,
 ) -> tuple[Mixture, Bool[Array, ""]]:
-    """Returns (the best of the mixtures with k_min to k_max components, whether any of them is finite).
+    """Returns (the best of the mixtures with k_min to k_max components, whether there is one).
+
+    There is none where nothing is finite, or no row counts.
 
     Args:
         key: consumed.
@@ -111,7 +113,7 @@ def fit_mixture(
     score = criterion_of(criterion, log_likelihood, np.arange(k_min, k_max + 1), dimension, num_valid)
     score = jnp.where(jnp.isfinite(score), score, jnp.inf)
     best = jnp.argmin(score)
-    return _mixture(sizes, moments, best, centre), jnp.isfinite(score[best])
+    return _mixture(sizes, moments, best, centre), jnp.isfinite(score[best]) & jnp.any(is_valid)
 
 
 def criterion_of(

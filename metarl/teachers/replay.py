@@ -90,38 +90,79 @@ def plr(
         is_replay = (jax.random.uniform(key_share, (num, 1)) < replay_share) & has_enough
         return jnp.where(is_replay, replayed, box.uniform(key_new, num))
 
-    def rate(state: PLRState, slot: Array, returns: Array, is_known: Array) -> tuple[Array, Array, Array, Array]:
-        """Returns (score, value, successes, visits) of the tasks after their episodes."""
-        rewards = box.reward(returns)
-        old_visits = jnp.where(is_known, state.num_visits[slot], 0)
-        successes = jnp.where(is_known, state.num_success[slot], 0) + (returns > box.success_return).astype(jnp.int32)
-        known_mean = jnp.sum(jnp.where(state.num_visits > 0, state.value, 0.0))
-        mean = known_mean / jnp.maximum(jnp.sum(state.num_visits > 0), 1).astype(jnp.float32)
-        before = jnp.where(is_known, state.value[slot], mean)
-        value = jnp.where(is_known, before + value_rate * (rewards - before), rewards)
-        p = (successes + 1) / (old_visits + 3)
-        found = jnp.abs(rewards - before) if score == "change" else p * (1.0 - p)
-        return found, value, successes, old_visits + 1
-
     def observe(state: PLRState, vectors: Float[Array, "n D"], returns: Float[Array, " n"]) -> PLRState:
         present = is_present(returns)
         slot, is_known = find(state.tasks, state.num_visits > 0, vectors)
-        found, value, successes, visits = rate(state, slot, returns, is_known)
+        rated = _rate(state, slot, is_known, box.reward(returns), returns > box.success_return, value_rate)
+        found = rated.change if score == "change" else rated.learnability
         weights = replay_weights(state, staleness, temperature)
-        place = _places(state, weights, jnp.where(present & ~is_known, found, -jnp.inf))
-        place = jnp.where(present, jnp.where(is_known, slot, place), capacity)
-        now = state.num_episodes + jnp.sum(present.astype(jnp.int32))
-        return PLRState(
-            tasks=state.tasks.at[place].set(vectors, mode="drop"),
-            score=state.score.at[place].set(found, mode="drop"),
-            stamp=state.stamp.at[place].set(now, mode="drop"),
-            value=state.value.at[place].set(value, mode="drop"),
-            num_success=state.num_success.at[place].set(successes, mode="drop"),
-            num_visits=state.num_visits.at[place].set(visits, mode="drop"),
-            num_episodes=now,
-        )
+        is_done = jnp.zeros((capacity,), bool).at[jnp.where(present & is_known, slot, capacity)].set(True, mode="drop")
+        new_place = _places(state, weights, is_done, jnp.where(present & ~is_known, found, -jnp.inf))
+        place = jnp.where(present, jnp.where(is_known, slot, new_place), capacity)
+        return _store(state, place, is_known, vectors, rated, found, jnp.sum(present.astype(jnp.int32)))
 
     return Teacher(init, sample, observe, keep_state)
+
+
+class _Rated(NamedTuple):
+    """What episodes say about their tasks, in the light of what was known before the batch."""
+
+    change: Float[Array, " n"]
+    learnability: Float[Array, " n"]
+    value: Float[Array, " n"]
+    success: Int[Array, " n"]
+
+
+def _rate(
+    state: PLRState,
+    slot: Int[Array, " n"],
+    is_known: Bool[Array, " n"],
+    rewards: Float[Array, " n"],
+    is_success: Bool[Array, " n"],
+    value_rate: float,
+) -> _Rated:
+    is_used = state.num_visits > 0
+    mean = jnp.sum(jnp.where(is_used, state.value, 0.0)) / jnp.maximum(jnp.sum(is_used), 1).astype(jnp.float32)
+    before = jnp.where(is_known, state.value[slot], mean)
+    visits, successes = (jnp.where(is_known, count[slot], 0) for count in (state.num_visits, state.num_success))
+    success = is_success.astype(jnp.int32)
+    p = (successes + success + 1) / (visits + 3)
+    value = jnp.where(is_known, before + value_rate * (rewards - before), rewards)
+    return _Rated(jnp.abs(rewards - before), p * (1.0 - p), value, success)
+
+
+def _store(
+    state: PLRState,
+    place: Int[Array, " n"],
+    is_known: Bool[Array, " n"],
+    vectors: Float[Array, "n D"],
+    rated: _Rated,
+    score: Float[Array, " n"],
+    num_present: Int[Array, ""],
+) -> PLRState:
+    """Returns the buffer with these episodes at these slots, N for those that have none.
+
+    Of several episodes in one task the last is remembered; all are counted.
+    """
+    capacity = state.score.shape[0]
+    row = jnp.arange(place.shape[0])
+    is_last = ~jnp.any((place[None] == place[:, None]) & (row[None] > row[:, None]), axis=1)
+    last = jnp.where(is_last, place, capacity)
+    fresh = jnp.where(is_known, capacity, place)  # what lay there before counts no longer
+    visits, successes = (
+        count.at[fresh].set(0, mode="drop").at[place].add(more, mode="drop")
+        for count, more in ((state.num_visits, jnp.ones_like(rated.success)), (state.num_success, rated.success))
+    )
+    now = state.num_episodes + num_present
+    return PLRState(
+        tasks=state.tasks.at[last].set(vectors, mode="drop"),
+        score=state.score.at[last].set(score, mode="drop"),
+        stamp=state.stamp.at[last].set(now, mode="drop"),
+        value=state.value.at[last].set(rated.value, mode="drop"),
+        num_success=successes,
+        num_visits=visits,
+        num_episodes=now,
+    )
 
 
 def replay_weights(state: PLRState, staleness: float, temperature: float) -> Float[Array, " N"]:
@@ -148,16 +189,19 @@ def find(
     return jnp.argmax(same, axis=1), jnp.any(same, axis=1)
 
 
-def _places(state: PLRState, weights: Float[Array, " N"], score: Float[Array, " n"]) -> Int[Array, " n"]:
+def _places(
+    state: PLRState, weights: Float[Array, " N"], is_done: Bool[Array, " N"], score: Float[Array, " n"]
+) -> Int[Array, " n"]:
     """Returns a slot for each new task, N for those that find none; a score of -inf is no task.
 
     Free slots first; then those of the smallest weight, if the new score is greater. The best new task chooses first.
+    Slots whose task was done in this batch are not given away.
     """
     capacity, num = weights.shape[0], score.shape[0]
-    slots = jnp.argsort(jnp.where(state.num_visits > 0, weights, -1.0))[:num]
+    slots = jnp.argsort(jnp.where(is_done, jnp.inf, jnp.where(state.num_visits > 0, weights, -1.0)))[:num]
     order = jnp.argsort(-score)[: slots.shape[0]]
     is_free = state.num_visits[slots] == 0
-    enters = (score[order] > -jnp.inf) & (is_free | (score[order] > state.score[slots]))
+    enters = (score[order] > -jnp.inf) & (is_free | (score[order] > state.score[slots])) & ~is_done[slots]
     return jnp.full((num,), capacity, slots.dtype).at[order].set(jnp.where(enters, slots, capacity))
 
 

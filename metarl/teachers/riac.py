@@ -113,7 +113,10 @@ def riac(
         changed = jax.tree.map(lambda a, b: jnp.where(cut.is_valid, a, b), split, shortened)
         return jax.tree.map(lambda new, old: jnp.where(is_due, new, old), changed, state)
 
-    return Teacher(init, _sampler(box, leaves_only), observe, refit, refit_every)
+    def portrait(state: RIACState) -> dict[str, Array]:
+        return {"low": state.low, "high": state.high, "is_used": state.is_leaf, "utility": state.progress}
+
+    return Teacher(init, _sampler(box, leaves_only), observe, refit, refit_every, portrait)
 
 
 def _sampler(box: TaskBox, leaves_only: bool) -> Callable[[Array, RIACState, int], Float[Array, "n D"]]:

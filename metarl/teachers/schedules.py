@@ -77,7 +77,15 @@ def oracle(
     def observe(state: OracleState, vectors: Float[Array, "n D"], returns: Float[Array, " n"]) -> OracleState:
         return jax.lax.scan(note, state, returns)[0]
 
-    return Teacher(init, sample, observe, keep_state)
+    def portrait(state: OracleState) -> dict[str, Array]:
+        return one_box(state.low, state.low + jnp.asarray(size))
+
+    return Teacher(init, sample, observe, keep_state, portrait=portrait)
+
+
+def one_box(low: Float[Array, " D"], high: Float[Array, " D"]) -> dict[str, Array]:
+    """Returns the portrait of a teacher that proposes in one box."""
+    return {"low": low[None], "high": high[None], "is_used": jnp.ones((1,), bool), "utility": jnp.full((1,), jnp.nan)}
 
 
 class ADRState(NamedTuple):
@@ -161,4 +169,4 @@ def adr(
         returns = jnp.where(is_present(returns), returns, jnp.nan)
         return jax.lax.scan(note, state, (vectors, returns))[0]
 
-    return Teacher(init, sample, observe, keep_state)
+    return Teacher(init, sample, observe, keep_state, portrait=lambda state: one_box(*state.bounds))

@@ -37,19 +37,19 @@ def recorded(dimensions=2):
         }
     factor = np.broadcast_to(np.diag([0.1, 0.2, 0.3]), (NUM_STEPS, 2, 3, 3))
     arrays |= {
-        "alp-gmm/fit_is_used": np.broadcast_to([True, False], (NUM_STEPS, 2)),
-        "alp-gmm/fit_weight": np.ones((NUM_STEPS, 2)),
-        "alp-gmm/fit_mean": np.full((NUM_STEPS, 2, 3), 0.5),
-        "alp-gmm/fit_cholesky": factor,
-        "alp-gmm/fit_utility": np.array([[np.nan, np.nan], *[[0.3, 0.0]] * (NUM_STEPS - 1)]),
+        "alp-gmm/portrait_is_used": np.array([[False, False], *[[True, False]] * (NUM_STEPS - 1)]),
+        "alp-gmm/portrait_weight": np.ones((NUM_STEPS, 2)),
+        "alp-gmm/portrait_mean": np.full((NUM_STEPS, 2, 3), 0.5),
+        "alp-gmm/portrait_cholesky": factor,
+        "alp-gmm/portrait_utility": np.full((NUM_STEPS, 2), 0.3),
     }
     return arrays
 
 
 def test_records_are_read_by_teacher():
     lessons = load_lessons(recorded())
-    assert list(lessons) == ["alp-gmm", "uniform"] and not lessons["uniform"].fit
-    assert sorted(lessons["alp-gmm"].fit) == ["cholesky", "is_used", "mean", "utility", "weight"]
+    assert list(lessons) == ["alp-gmm", "uniform"] and not lessons["uniform"].portrait
+    assert sorted(lessons["alp-gmm"].portrait) == ["cholesky", "is_used", "mean", "utility", "weight"]
 
 
 def test_curves_are_means_over_students():
@@ -69,6 +69,22 @@ def test_used_gaussians_are_ellipses_of_two_standard_deviations():
     draw_proposals(axes[0, 0], lesson, 1)
     (ellipse,) = axes[0, 0].patches
     assert sorted([ellipse.width, ellipse.height]) == pytest.approx([0.4, 0.8])
+
+
+def test_used_boxes_are_rectangles_darker_the_more_useful():
+    lesson = load_lessons(recorded())["uniform"]._replace(
+        portrait={
+            "low": np.zeros((1, 3, 2)),
+            "high": np.full((1, 3, 2), [0.5, 0.25]),
+            "is_used": np.array([[True, False, True]]),
+            "utility": np.array([[0.1, 9.0, 0.3]]),
+        }
+    )
+    _, axes = make_figure(height=2.0)
+    draw_proposals(axes[0, 0], lesson, 0)
+    first, second = axes[0, 0].patches
+    assert (first.get_width(), first.get_height()) == (0.5, 0.25)
+    assert sum(first.get_edgecolor()[:3]) > sum(second.get_edgecolor()[:3])
 
 
 def test_maps_show_each_test_task_where_it_is():

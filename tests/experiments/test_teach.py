@@ -60,8 +60,10 @@ def test_the_record_is_what_the_metrics_say(smoke):
         assert arrays[f"{spec}/proposals"].shape == (10, 250, 2)
         final = np.mean(np.asarray(arrays[f"{spec}/final_grades"]) > 0.75, axis=1) * 100
         np.testing.assert_allclose(arrays[f"{spec}/mastered"][-1], final, rtol=1e-5)
-    assert {"fit_mean", "fit_utility"} <= {name.rpartition("/")[2] for name in arrays if name.startswith("alp-gmm")}
-    assert not any(name.startswith("uniform/fit") for name in arrays)
+    assert {"portrait_mean", "portrait_utility"} <= {
+        name.rpartition("/")[2] for name in arrays if name.startswith("alp-gmm")
+    }
+    assert not any(name.startswith("uniform/portrait") for name in arrays)
     assert all(int(m["env_steps"]) == 2 * 2 * 50 for m in metrics)
 
 

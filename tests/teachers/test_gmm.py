@@ -104,8 +104,7 @@ def test_time_runs_through_every_window(key):
 
 def test_a_window_without_finite_rows_keeps_the_fit(key):
     teacher = alp_gmm(unit_box(1))
-    untouched = teacher.refit(key, teacher.init(key))
-    assert not bool(untouched.has_fit) or np.all(np.isfinite(untouched.mixture.mean))
+    assert not bool(teacher.refit(key, teacher.init(key)).has_fit)
     state = learned(teacher, key, lambda task, time: task * time)
     broken = state._replace(window=Ring(jnp.full_like(state.window.rows, jnp.nan), state.window.count))
     for kept, before in zip(
