@@ -11,7 +11,6 @@ from jaxtyping import Array, Bool, Float
 
 from envs.domain import Domain
 from metarl.lifetime.agent import AgentState, make_agent
-from metarl.lifetime.learn import make_learn
 from metarl.lifetime.optimiser import make_optimiser
 from metarl.networks.network import make_network
 from metarl.objectives.ppo import ppo
@@ -104,10 +103,8 @@ def ppo_from_scratch(
         max_grad_norm=0.5,
         joint_clip=True,
     )
-    schedule = {"num_epochs": num_epochs, "num_minibatches": num_minibatches}
-    sizes = {"num_envs": 1, "unroll_length": horizon, **schedule}
+    sizes = {"num_envs": 1, "unroll_length": horizon, "num_epochs": num_epochs, "num_minibatches": num_minibatches}
     agent = make_agent(env, objective, network, optimiser, action_space=env.action_space(), **sizes)
-    learn_from = make_learn(objective, network, optimiser, anneals=False, **schedule)
 
     def learn(params: Any, key: Array) -> Float[Array, " E"]:
         key_init, key_life = jax.random.split(key)
@@ -117,8 +114,7 @@ def ppo_from_scratch(
             key_rollout, key_learn = jax.random.split(jax.random.fold_in(key_life, index))
             workers, seen = agent.rollout(state, params, key_rollout)
             progress = Progress(index, jnp.int32(num_episodes))
-            weights, moments, _ = learn_from((), state.params, state.optimiser, seen, progress, key_learn)
-            state = state._replace(params=weights, optimiser=moments, workers=workers)
+            state, _ = agent.learn((), state, workers, seen, progress, key_learn)
             return state, (seen.reward[:, 0], seen.done[:, 0])
 
         _, (reward, done) = jax.lax.scan(update, agent.init(key_init, params), jnp.arange(num_episodes))

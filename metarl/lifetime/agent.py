@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Bool
 
 from envs.rollout import Policy, Trajectory, Workers, reset, unroll
-from metarl.lifetime.learn import make_learn
+from metarl.lifetime.learn import Learn, make_learn
 from metarl.lifetime.normalise import (
     Normaliser,
     init_normaliser,
@@ -93,7 +93,8 @@ def make_agent(
             f"{num_minibatches} minibatches do not divide a rollout of {unroll_length} x {num_envs} transitions"
         )
     schedule = {"num_epochs": num_epochs, "num_minibatches": num_minibatches, "anneals": anneals}
-    learn = make_learn(objective, network, optimiser, **schedule)
+    policy = _policy_maker(network, action_space)
+    learn = _learner(make_learn(objective, network, optimiser, **schedule), discount)
     normalises = {"observations": normalises_observation, "rewards": normalises_reward}
 
     def init(key: Array, env_params: Any) -> AgentState:
@@ -102,13 +103,6 @@ def make_agent(
         workers = reset(env, env_params, key_workers, num_envs)
         normaliser = init_normaliser(workers.observation, num_envs, **normalises)
         return AgentState(params, optimiser.init(params), workers, normaliser)
-
-    def policy(state: AgentState) -> Policy:
-        return Policy(
-            draw_noise=lambda key, shape: policies.draw_action_noise(key, action_space, shape),
-            act=lambda outputs, noise: policies.act(outputs["policy"], noise, action_space),
-            infer=lambda observation: outputs_at(network, state, observation),
-        )
 
     def rollout(state: AgentState, env_params: Any, key: Array) -> tuple[Workers, Rollout]:
         workers, trajectory = unroll(
@@ -123,7 +117,29 @@ def make_agent(
         )
         return workers, complete_rollout(network, state, trajectory, workers.observation)
 
-    def learn_from(
+    def update(meta_params: Any, state: AgentState, env_params: Any, progress: Progress, key: Array):
+        key_rollout, key_learn = jax.random.split(key)
+        workers, seen = rollout(state, env_params, key_rollout)
+        return learn(meta_params, state, workers, seen, progress, key_learn)
+
+    return Agent(init, update, rollout, learn, policy, num_envs * unroll_length)
+
+
+def _policy_maker(network: Network, action_space: Any) -> Callable[[AgentState], Policy]:
+    def policy(state: AgentState) -> Policy:
+        return Policy(
+            draw_noise=lambda key, shape: policies.draw_action_noise(key, action_space, shape),
+            act=lambda outputs, noise: policies.act(outputs["policy"], noise, action_space),
+            infer=lambda observation: outputs_at(network, state, observation),
+        )
+
+    return policy
+
+
+def _learner(learn: Learn, discount: float) -> Callable[..., tuple[AgentState, dict[str, Array]]]:
+    """Returns `Agent.learn`: what a rollout teaches, its rewards and observations normalised as they were acted on."""
+
+    def from_rollout(
         meta_params: Any, state: AgentState, workers: Workers, seen: Rollout, progress: Progress, key: Array
     ):
         normaliser, scaled = normalise_rewards(state.normaliser, seen._replace(kept=None), discount)
@@ -132,12 +148,7 @@ def make_agent(
         info = {**info, "reward": jnp.mean(seen.reward), "return": jnp.mean(workers.last_return)}
         return AgentState(params, optimiser_state, workers, see(normaliser, seen.observation)), info
 
-    def update(meta_params: Any, state: AgentState, env_params: Any, progress: Progress, key: Array):
-        key_rollout, key_learn = jax.random.split(key)
-        workers, seen = rollout(state, env_params, key_rollout)
-        return learn_from(meta_params, state, workers, seen, progress, key_learn)
-
-    return Agent(init, update, rollout, learn_from, policy, num_envs * unroll_length)
+    return from_rollout
 
 
 def complete_rollout(network: Network, state: AgentState, trajectory: Trajectory, observation_after: Any) -> Rollout:
