@@ -16,6 +16,7 @@ from envs.gridworld_dense import DenseGridWorld
 from envs.gridworld_levels import gridworld_family
 from envs.probes import PROBES
 from envs.uniform_noise import UniformNoiseEnvironment
+from envs.walker.families import stump_tracks
 
 NUM_STEPS = 24
 CAP = 7
@@ -29,6 +30,11 @@ def sampled_levels(mode):
 def sampled_tasks(spec):
     """Returns the environment of an in-context domain and three of its training tasks."""
     family = make_domain(spec).family
+    return family.env, [jax.jit(family.sample)(jax.random.key(i)).params for i in range(3)]
+
+
+def sampled_tracks(family):
+    """Returns the walker and three of its tracks."""
     return family.env, [jax.jit(family.sample)(jax.random.key(i)).params for i in range(3)]
 
 
@@ -51,10 +57,17 @@ WORLDS = {  # name: () -> (environment, three worlds it can be)
     "tabular mdp": lambda: sampled_tasks("tabular-mdp@num_states=4,rewards=uniform,noise=0.001,start=random"),
     "key to door": lambda: sampled_tasks("key-to-door@size=4,start=random"),
     "visual room": lambda: sampled_tasks("visual-room"),
+    "walker": lambda: sampled_tracks(stump_tracks()),
     # Brax's toy: real physics amplify the roundings in which compiled programs differ; tests/envs/test_brax_env.py.
     "brax fast": lambda: (BraxEnvironment("fast"), [BraxEnvironment("fast").default_params] * 3),
 }
-FROM_UNIFORMS = [name for name in WORLDS if not name.startswith("brax")]
+# Its contacts are solved by iteration, through which the roundings of programs grow: 6e-6 was seen after one step.
+LOOSE = {"walker": {"rtol": 1e-5, "atol": 1e-5}}
+SLOW = ("walker",)
+"""Those that take long to compile."""
+FROM_UNIFORMS = [
+    pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WORLDS if not name.startswith("brax")
+]
 """Those whose randomness is a vector of uniforms."""
 
 
@@ -73,6 +86,8 @@ class World(NamedTuple):
     params: list
     live: Callable[[Any, Any], Life]
     life: Life
+    rounding: dict[str, float]
+    """How far programs for one computation may lie apart."""
 
 
 def live(env, key, params):
@@ -88,21 +103,24 @@ def live(env, key, params):
     return Life(first, steps, actions)
 
 
-@pytest.fixture(scope="module", params=WORLDS)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WORLDS]
+)
 def world(request):
     env, params = WORLDS[request.param]()
     params = [one.replace(max_steps_in_episode=jnp.int32(CAP)) for one in params]
     jitted = jax.jit(partial(live, env))
-    return World(env, params, jitted, jitted(jax.random.key(0), params[0]))
+    rounding = LOOSE.get(request.param, {"rtol": 3e-7})
+    return World(env, params, jitted, jitted(jax.random.key(0), params[0]), rounding)
 
 
 def assert_equal(found, expected):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-def assert_close(found, expected):
-    """Equal up to two roundings of float32: programs may fuse their operations differently."""
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=3e-7), found, expected)
+def assert_close(world, found, expected):
+    """Equal up to two roundings of float32, or what the world allows: programs fuse their operations differently."""
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **world.rounding), found, expected)
 
 
 def test_compiled_equals_eager(world):
@@ -110,7 +128,7 @@ def test_compiled_equals_eager(world):
         return world.env.step_env(key, state, action, world.params[0])
 
     inputs = (jax.random.split(jax.random.key(2), NUM_STEPS), world.life.steps[1], world.life.actions)
-    assert_close(jax.vmap(transition)(*inputs), jax.jit(jax.vmap(transition))(*inputs))
+    assert_close(world, jax.vmap(transition)(*inputs), jax.jit(jax.vmap(transition))(*inputs))
 
 
 def test_a_batch_of_worlds_equals_each_alone(world):
@@ -120,7 +138,7 @@ def test_a_batch_of_worlds_equals_each_alone(world):
         keys, params
     )
     for i in range(3):
-        assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], batch), world.live(keys[i], world.params[i]))
+        assert_close(world, jax.tree.map(lambda leaf, i=i: leaf[i], batch), world.live(keys[i], world.params[i]))
 
 
 def test_one_compilation_serves_every_world(world):
@@ -198,7 +216,8 @@ def test_keys_and_uniforms_are_two_ways_to_say_the_same(world):
     observation, state = env.reset_env(key, params)
     assert_equal(env.reset_from(jax.random.uniform(key, (env.num_reset_uniforms,)), params), (observation, state))
     uniforms = jax.random.uniform(key, (env.num_step_uniforms,))
-    assert_equal(env.transition(uniforms, state, jnp.int32(1), params), env.step_env(key, state, jnp.int32(1), params))
+    action = env.action_space(params).sample(key)
+    assert_equal(env.transition(uniforms, state, action, params), env.step_env(key, state, action, params))
 
 
 @pytest.mark.parametrize("world", FROM_UNIFORMS, indirect=True, scope="module")
@@ -206,8 +225,10 @@ def test_keys_and_uniforms_are_two_ways_to_say_the_same(world):
 def test_the_ends_of_the_uniforms_are_ordinary(world, uniform):
     env, params = world.env, world.params[0]
     observation, state = env.reset_from(jnp.full((env.num_reset_uniforms,), uniform, jnp.float32), params)
+    space = env.action_space(params)
     for action in (1, 1, 0):
         uniforms = jnp.full((env.num_step_uniforms,), uniform, jnp.float32)
-        observation, state, reward, _, _ = env.transition(uniforms, state, jnp.int32(action), params)
+        action = jnp.full(space.shape, action, space.dtype)
+        observation, state, reward, _, _ = env.transition(uniforms, state, action, params)
         assert env.observation_space(params).contains(observation)
         assert jnp.isfinite(reward)
