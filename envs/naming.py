@@ -3,7 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 
 def check_name(name: str, known: Collection[str], kind: str) -> None:
@@ -20,7 +20,7 @@ def options_in(spec: str, factory: Callable[..., Any]) -> dict[str, Any]:
     Parameters without a default, or whose default is None, cannot be spelled.
 
     Raises:
-        ValueError: if an option is unknown or its value is of another type.
+        ValueError: if an option is unknown, or its value is of another type or none of its choices.
     """
     name, _, words = spec.partition("@")
     parameters = inspect.signature(factory).parameters
@@ -30,6 +30,9 @@ def options_in(spec: str, factory: Callable[..., Any]) -> dict[str, Any]:
         key, has_value, value = word.partition("=")
         if key not in known or not has_value:
             raise ValueError(f"{spec!r} has the option {word!r}; {name} takes {', '.join(known)}, each as option=value")
+        choices = get_args(known[key].annotation) if get_origin(known[key].annotation) is Literal else ()
+        if choices and value not in choices:
+            raise ValueError(f"{spec!r} has {key}={value!r}; choose one of {', '.join(choices)}")
         given[key] = _parse(spec, key, value, known[key].default)
     return given
 

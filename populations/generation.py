@@ -21,6 +21,15 @@ UNBOUNDED = jnp.iinfo(jnp.int32).max
 """The bound given to `evaluate` when trials have no cost."""
 
 
+class TrialResults(NamedTuple):
+    """What came of each trial, ordered by pair and then by repetition."""
+
+    task: Any
+    """Pytree of tasks with a leading axis of trials."""
+    fitness: Float[Array, "trials 2"]
+    """Of both partners."""
+
+
 class GenerationResult(NamedTuple):
     """What one generation measured, in member order: partners are i and i + P/2."""
 
@@ -28,6 +37,8 @@ class GenerationResult(NamedTuple):
     """Fitness of each member, averaged over its tasks; not shaped and possibly not finite."""
     info: dict[str, Float[Array, " P"]]
     """The scalars `evaluate` reported for each member, as float32, averaged over its tasks."""
+    trials: Any = None
+    """`TrialResults`; of several worlds, a dictionary of them."""
 
 
 Measure = Callable[[Array, Any, Any], GenerationResult]
@@ -95,7 +106,8 @@ def joint_measure(measures: Mapping[str, Measure]) -> Measure:
         score = jnp.mean(jax.vmap(z_scores)(fitness), axis=0)
         info = {f"{world}/{name}": x for world, result in results.items() for name, x in result.info.items()}
         info |= {f"{world}/fitness": result.fitness for world, result in results.items()}
-        return GenerationResult(jnp.where(jnp.isfinite(fitness).all(axis=0), score, jnp.nan), info)
+        trials = {world: result.trials for world, result in results.items()}
+        return GenerationResult(jnp.where(jnp.isfinite(fitness).all(axis=0), score, jnp.nan), info, trials)
 
     return measure
 
@@ -142,8 +154,10 @@ def make_measure(
         trials = draw_trials(key, sample_task, num_pairs, tasks_per_pair, cost=cost, shares_keys=shares_keys)
         order = replicate(deal(trials.cost, num_devices), mesh)
         fitness, info = live_everywhere(order, (state, to_pairs(population), trials))
-        in_pair_order = partial(_average_tasks, order=order, tasks_per_pair=tasks_per_pair)
-        return GenerationResult(in_pair_order(fitness), jax.tree.map(in_pair_order, info))
+        fitness, info = jax.tree.map(lambda dealt: dealt[jnp.argsort(order)], (fitness, info))
+        average = partial(_average_tasks, tasks_per_pair=tasks_per_pair)
+        result = TrialResults(trials.task, fitness)
+        return GenerationResult(average(fitness), jax.tree.map(average, info), result)
 
     return measure
 
@@ -202,10 +216,9 @@ def _evaluate_share(
     return jax.tree.map(lambda x: x.reshape(-1, 2), results)
 
 
-def _average_tasks(dealt: Float[Array, "trials 2"], *, order: Array, tasks_per_pair: int) -> Float[Array, " P"]:
-    """Returns per-member means over tasks from per-trial values in the order they were dealt."""
-    values = dealt[jnp.argsort(order)].reshape(-1, tasks_per_pair, 2)
-    return to_members(jnp.mean(values, axis=1))
+def _average_tasks(values: Float[Array, "trials 2"], *, tasks_per_pair: int) -> Float[Array, " P"]:
+    """Returns per-member means over tasks."""
+    return to_members(jnp.mean(values.reshape(-1, tasks_per_pair, 2), axis=1))
 
 
 def _checked_microbatch(population_size: int, num_devices: int, microbatch: int | None, tasks_per_pair: int) -> int:

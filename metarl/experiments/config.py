@@ -130,6 +130,11 @@ class PopulationConfig:
                 f"population.microbatch is {self.microbatch}; it must be even and divide population.size = {self.size}",
             )
 
+    @property
+    def num_lives(self) -> int:
+        """Lives of a generation in one family."""
+        return self.size * self.tasks_per_pair
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -166,6 +171,12 @@ class DiscoverConfig:
     """Generations between two looks at metrics and signals."""
     checkpoint_every: int = 100
     """Generations that a killed run loses at most."""
+    teacher: str | None = None
+    """Who chooses the worlds, as name or name@option=value,option=value: uniform, alp-gmm, covar-gmm, riac, adr,
+    oracle, plr, sfl. It is told the regret where the best return is known, or else the return. None: the law of the
+    family. Lifetimes are drawn by their own law in any case."""
+    teacher_return_range: tuple[float, float] | None = None
+    """What counts as rewards 0 and 1 to the teacher. None: the family's range, or that of its regrets."""
     family: FamilyConfig = field(default_factory=FamilyConfig)
     objective: LPGConfig | LPOConfig = field(default_factory=LPGConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
@@ -176,6 +187,9 @@ class DiscoverConfig:
         for name in ("generations", "generations_per_dispatch", "checkpoint_every"):
             require_counts("", **{name: getattr(self, name)})
         require(0 <= self.seed < 2**32, f"seed is {self.seed}; it must lie in [0, 2^32)")
+        if self.teacher_return_range is not None:
+            low, high = self.teacher_return_range
+            require(low < high, f"teacher_return_range is {self.teacher_return_range}; it must ascend")
 
 
 __all__ = ["MAX_COUNT", "AgentConfig", "ConfigError"]  # made elsewhere, and found here with the rest

@@ -1,19 +1,24 @@
 """Discovery: evolution moves a learning rule towards those under which agents end their lives better."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from envs.family import Task, TaskFamily
+from envs.family import TaskFamily
+from envs.registry import make_family
 from metarl.experiments.base import Experiment, Metrics
 from metarl.experiments.build import build_agent, build_families, build_rule, build_strategy, starting_point
 from metarl.experiments.config import DiscoverConfig
+from metarl.experiments.curriculum import Curriculum, Proposed, drawn, taught
 from metarl.lifetime.lifetime import make_lifetime
 from metarl.objectives.base import Objective
 from populations.fitness import count_nonfinite
 from populations.generation import GenerationResult, Measure, generation_from, joint_measure, make_measure
+from populations.mesh import replicate
 from populations.strategy import Strategy
 
 
@@ -26,6 +31,8 @@ class DiscoverState(NamedTuple):
     """Generations done."""
     strategy: Any
     """State of the evolution strategy."""
+    curricula: dict[str, Any]
+    """State of the curriculum of each family."""
 
 
 class Discovery(NamedTuple):
@@ -41,6 +48,11 @@ class Discovery(NamedTuple):
     """How the population is made and moved."""
 
 
+Evaluate = Callable[[Any, Proposed, Array, Array], tuple[Float[Array, ""], dict[str, Array]]]
+"""`evaluate(meta_params, proposed, key, bound) -> (fitness, info)`."""
+
+TEACHING = 0x7EAC
+"""Folded into keys for what teachers draw."""
 START = 0x57A7
 """Folded into the seed's key where evolution starts from a drawn point, so that it differs from every other key."""
 
@@ -58,45 +70,88 @@ def make_discovery(config: DiscoverConfig, *, mesh: Any = None) -> Discovery:
     objective = build_rule(config.objective, config.agent, families[0].env.action_space(families[0].env.default_params))
     initial = starting_point(objective, jax.random.fold_in(jax.random.key(config.seed), START))
     strategy = build_strategy(config.population, initial)
-    measures = {family.name: _make_measure(config, family, strategy, mesh) for family in families}
-    measure = next(iter(measures.values())) if len(measures) == 1 else joint_measure(measures)
-    generation = generation_from(strategy, measure, mesh=mesh)
+    curricula = build_curricula(config, families)
+    lives = {family.name: _make_life(config, family) for family in families}
+
+    def measure_in(states: dict[str, Any]) -> Measure:
+        """Returns the measure in tasks of curricula in these states."""
+        measures = {
+            name: _make_measure(config, lives[name], partial(curriculum.sample, states[name]), strategy, mesh)
+            for name, curriculum in curricula.items()
+        }
+        return next(iter(measures.values())) if len(measures) == 1 else joint_measure(measures)
+
+    measure_in(dict.fromkeys(curricula))  # so that sizes that do not fit are refused before anything is compiled
 
     def init(key: Array) -> DiscoverState:
         key_strategy, key_run = jax.random.split(key)
-        return DiscoverState(key_run, jnp.int32(0), strategy.init(key_strategy, initial))
+        key_teachers = jax.random.fold_in(key_run, TEACHING)
+        starts = {name: curriculum.init(key_teachers) for name, curriculum in curricula.items()}
+        return DiscoverState(key_run, jnp.int32(0), strategy.init(key_strategy, initial), starts)
 
     def step(state: DiscoverState) -> tuple[DiscoverState, Metrics]:
-        strategy_state, result = generation(jax.random.fold_in(state.key, state.step), state.strategy)
+        key = jax.random.fold_in(state.key, state.step)
+        generation = generation_from(strategy, measure_in(state.curricula), mesh=mesh)
+        strategy_state, result = generation(key, state.strategy)
         metrics = generation_metrics(strategy, state.strategy, strategy_state, result)
-        lives = config.population.size * config.population.tasks_per_pair
         steps = [jnp.mean(x) for name, x in result.info.items() if name.endswith("env_steps")]
-        metrics["env_steps"] = (sum(steps[1:], steps[0]) * lives).astype(jnp.int32)
-        return DiscoverState(state.key, state.step + 1, strategy_state), metrics
+        metrics["env_steps"] = (sum(steps[1:], steps[0]) * config.population.num_lives).astype(jnp.int32)
+        trials: Any = result.trials if len(curricula) > 1 else dict.fromkeys(curricula, result.trials)
+        count = state.step * (config.population.num_lives // 2)
+        after = {}
+        for name, curriculum in curricula.items():
+            tasks, fitness = trials[name]
+            key_tell, returns = jax.random.fold_in(key, TEACHING), jnp.mean(fitness, axis=1)
+            after[name], told = curriculum.tell(key_tell, state.curricula[name], tasks, returns, count)
+            metrics |= {f"{metric}/{name}": value for metric, value in told.items()}
+        return DiscoverState(state.key, state.step + 1, strategy_state, replicate(after, mesh)), metrics
 
     experiment = Experiment(init, step, lambda state: strategy.mean(state.strategy))
     return Discovery(experiment, objective, initial, strategy)
 
 
-def _make_measure(config: DiscoverConfig, family: TaskFamily, strategy: Strategy, mesh: Any) -> Measure:
-    """Returns how good rules are in one family."""
+def build_curricula(config: DiscoverConfig, families: list[TaskFamily]) -> dict[str, Curriculum]:
+    """Returns where the tasks of each family come from.
+
+    Raises:
+        ValueError: if the teacher is unknown, or cannot teach one of the families.
+    """
+    if config.teacher is None:
+        return {family.name: drawn(family) for family in families}
+    return {
+        family.name: taught(config.teacher, make_family(name), family, return_range=config.teacher_return_range)
+        for name, family in zip(config.family.env, families, strict=True)
+    }
+
+
+def _make_life(config: DiscoverConfig, family: TaskFamily) -> Evaluate:
+    """Returns how good a rule is in one task."""
     env_params = family.env.default_params  # real numbers: gymnax computes the bounds of some spaces from them
     objective = build_rule(config.objective, config.agent, family.env.action_space(env_params))
     agent = build_agent(config.agent, family, objective, env_params)
     lifetime = make_lifetime(family, agent, num_envs=config.agent.num_envs)
     examination_steps = config.agent.num_envs * family.max_episode_steps
 
-    def evaluate(meta_params: Any, task: Task, key: Array, bound: Array) -> tuple[Float[Array, ""], dict[str, Array]]:
-        fitness = lifetime(meta_params, task, key, bound).fitness
-        return fitness, {"env_steps": task.lifetime * agent.steps_per_update + examination_steps}
+    def evaluate(
+        meta_params: Any, proposed: Proposed, key: Array, bound: Array
+    ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        fitness = lifetime(meta_params, proposed.task, key, bound).fitness
+        return fitness, {"env_steps": proposed.task.lifetime * agent.steps_per_update + examination_steps}
 
+    return evaluate
+
+
+def _make_measure(
+    config: DiscoverConfig, life: Evaluate, sample: Callable[[Array], Proposed], strategy: Strategy, mesh: Any
+) -> Measure:
+    """Returns how good rules are in one family."""
     return make_measure(
         strategy,
-        evaluate,
-        family.sample,
+        life,
+        sample,
         mesh=mesh,
         microbatch=config.population.microbatch,
-        cost=lambda task: task.lifetime,
+        cost=lambda proposed: proposed.task.lifetime,
         tasks_per_pair=config.population.tasks_per_pair,
         shares_keys=config.population.shares_keys,
     )

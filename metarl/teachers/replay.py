@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from metarl.teachers.base import TaskBox, Teacher, is_present, keep_state
 
+Score = Literal["change", "learnability", "regret"]
+"""What makes a task worth replaying."""
 FILLED_SHARE = 0.5
 """Of the buffer, before anything is replayed."""
 
@@ -40,7 +42,7 @@ def plr(
     replay_share: float = 0.8,
     staleness: float = 0.3,
     temperature: float = 0.3,
-    score: Literal["change", "learnability"] = "change",
+    score: Score = "change",
     value_rate: float = 0.3,
     edit: float | None = None,
 ) -> Teacher:
@@ -48,7 +50,9 @@ def plr(
 
     The papers' scores need the student's value function (regret, or positive advantages). Of returns alone, `change`
     is how far the reward is from the running mean of the task, or for a new task from the mean over the buffer;
-    `learnability` is p (1 - p) of the success rate p, with one success and one failure added.
+    `learnability` is p (1 - p) of the success rate p, with one success and one failure added. `regret` is what is
+    missing to the reward 1: sensible only where every task can be done as well as any other, or returns are told as
+    regrets.
 
     Source: Jiang et al. 2021 (PLR), Parker-Holder et al. 2022 (ACCEL); settings as in DramaCow/jaxued.
 
@@ -94,7 +98,7 @@ def plr(
         present = is_present(returns)
         slot, is_known = find(state.tasks, state.num_visits > 0, vectors)
         rated = _rate(state, slot, is_known, box.reward(returns), returns > box.success_return, value_rate)
-        found = rated.change if score == "change" else rated.learnability
+        found = getattr(rated, score)
         weights = replay_weights(state, staleness, temperature)
         is_done = jnp.zeros((capacity,), bool).at[jnp.where(present & is_known, slot, capacity)].set(True, mode="drop")
         new_place = _places(state, weights, is_done, jnp.where(present & ~is_known, found, -jnp.inf))
@@ -109,6 +113,7 @@ class _Rated(NamedTuple):
 
     change: Float[Array, " n"]
     learnability: Float[Array, " n"]
+    regret: Float[Array, " n"]
     value: Float[Array, " n"]
     success: Int[Array, " n"]
 
@@ -128,7 +133,7 @@ def _rate(
     success = is_success.astype(jnp.int32)
     p = (successes + success + 1) / (visits + 3)
     value = jnp.where(is_known, before + value_rate * (rewards - before), rewards)
-    return _Rated(jnp.abs(rewards - before), p * (1.0 - p), value, success)
+    return _Rated(jnp.abs(rewards - before), p * (1.0 - p), 1.0 - rewards, value, success)
 
 
 def _store(

@@ -47,6 +47,8 @@ def copy(smoke, tmp_path):
         (("--seed", -1), ["seed is -1", "[0, 2^32)"]),
         (("--family.lifetime", 5, 2), ["family.lifetime is 5 2", "shortest <= longest"]),
         (("--evaluation.horizons",), ["evaluation.horizons is ()", "at least one"]),
+        (("--teacher", "alp"), ["no teacher called 'alp'", "did you mean alp-gmm"]),
+        (("--teacher", "plr", "--family.env", "probe/constant_reward"), ["one task only", "nothing to teach"]),
         (("--name", "../elsewhere"), ["'../elsewhere'", "letters"]),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else None,

@@ -105,6 +105,15 @@ def test_fitness_is_the_average_over_the_tasks_of_the_pair(key, tasks_per_pair):
         np.testing.assert_allclose(result.fitness[member], np.mean(lives), rtol=1e-5)  # alone against in a batch
 
 
+def test_trials_tell_what_their_partners_were_worth_in_which_task(key):
+    strategy = openai_es(16)
+    generation = make_generation(strategy, evaluate, sample_task, microbatch=4, cost=lifetime_of, tasks_per_pair=3)
+    _, result = run(generation, strategy, key)
+    jax.tree.map(np.testing.assert_array_equal, result.trials.task, trials_of(key, 8, 3).task)
+    of_pairs = result.trials.fitness.reshape(8, 3, 2).mean(axis=1)
+    np.testing.assert_allclose(np.concatenate(of_pairs.T), result.fitness, rtol=1e-6)
+
+
 def identical_candidates(population_size):
     """Returns a strategy whose members are all the mean."""
     return openai_es(population_size)._replace(expand=lambda state, member: state.mean)

@@ -140,3 +140,9 @@ def test_impossible_settings_are_refused():
         plr(BOX, capacity=1)
     with pytest.raises(ValueError, match="sfl was given"):
         sfl(BOX, num_trials=1)
+
+
+def test_regret_is_what_is_missing_to_the_best(key):
+    teacher = plr(BOX, capacity=4, score="regret")
+    state = teacher.observe(teacher.init(key), column(0.1, 0.2), jnp.array([0.25, 1.5], jnp.float32))
+    np.testing.assert_allclose(np.sort(np.asarray(state.score)), [0.0, 0.0, 0.0, 0.75])

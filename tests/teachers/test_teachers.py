@@ -91,3 +91,5 @@ def test_options_are_spelled_behind_the_name():
         make_teacher("alp-gmm@windw=3", BOX)
     with pytest.raises(ValueError, match="which is no int"):
         make_teacher("alp-gmm@window=many", BOX)
+    with pytest.raises(ValueError, match="has score='luck'; choose one of change, learnability, regret"):
+        make_teacher("plr@score=luck", BOX)
