@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from metarl.experiments.base import Experiment, Metrics
 from metarl.experiments.student import Student, Studied, cubes_student
-from metarl.experiments.teach_config import CubesConfig, TeachConfig
+from metarl.experiments.teach_config import CubesConfig, SACStudentConfig, TeachConfig
 from metarl.progress import Progress
 from metarl.teachers.base import Teacher, take_in
 from metarl.teachers.teachers import make_teacher
@@ -124,7 +124,12 @@ def build_student(config: TeachConfig) -> Student:
     """
     if isinstance(config.student, CubesConfig):
         return cubes_student(config.student)
-    from metarl.experiments.ppo_student import ppo_student  # families of tasks are slow to import
+    # Families of tasks are slow to import.
+    if isinstance(config.student, SACStudentConfig):
+        from metarl.experiments.sac_student import sac_student
+
+        return sac_student(config.student)
+    from metarl.experiments.ppo_student import ppo_student
 
     return ppo_student(config.student)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from metarl.experiments.agent_config import AgentConfig
-from metarl.experiments.config_checks import require, require_counts
+from metarl.experiments.config_checks import require, require_counts, require_positive
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,12 @@ class CubesConfig:
 
 
 @dataclass(frozen=True)
-class PPOStudentConfig:
-    """A PPO agent in the environments of a family of tasks."""
+class WorldConfig:
+    """What students in the environments of a family of tasks have in common."""
 
     env: str = "stump-tracks"
     """Family of tasks: stump-tracks or hexagon-tracks with options as in stump-tracks@body=short, or any environment of
     `metarl discover` whose tasks can be decoded from a vector."""
-    agent: AgentConfig = field(default_factory=AgentConfig)
     pool_size: int = 512
     """Tasks that the teacher proposes before every rollout; every episode that begins in it is in one of them."""
     max_finished: int = 1024
@@ -56,6 +55,60 @@ class PPOStudentConfig:
 
 
 @dataclass(frozen=True)
+class PPOStudentConfig(WorldConfig):
+    """A PPO agent in the environments of a family of tasks."""
+
+    agent: AgentConfig = field(default_factory=AgentConfig)
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """A soft actor-critic with the settings of Portelas et al. 2019."""
+
+    num_envs: int = 50
+    """Environments that act in parallel."""
+    unroll_length: int = 40
+    """Steps of each between two learnings."""
+    num_gradients: int = 200
+    """Gradient steps of a learning. One for ten environment steps in the paper."""
+    hidden: tuple[int, ...] = (400, 300)
+    """Widths of the layers of all networks."""
+    learning_rate: float = 1e-3
+    """Adam's step size."""
+    entropy_coefficient: float = 0.005
+    """Weight of the entropy, in units of rewards."""
+    discount: float = 0.99
+    polyak: float = 0.995
+    """Share of the target critics that stays at each gradient step."""
+    batch_size: int = 1000
+    """Transitions of a gradient step."""
+    capacity: int = 2_000_000
+    """Transitions of each student's replay buffer, some 200 bytes each on the tracks."""
+    random_steps: int = 10_000
+    """Environment steps with uniform actions, before anything is learned."""
+
+    def __post_init__(self):
+        names = ("num_envs", "unroll_length", "num_gradients", "batch_size", "capacity")
+        require_counts("student.agent.", **{name: getattr(self, name) for name in names})
+        require_positive("student.agent.", learning_rate=self.learning_rate)
+        for name in ("discount", "polyak"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"student.agent.{name} is {value}; it must lie in [0, 1]")
+        require(
+            self.entropy_coefficient >= 0 and self.random_steps >= 0,
+            f"student.agent.entropy_coefficient is {self.entropy_coefficient} and random_steps {self.random_steps}; "
+            "neither can be negative",
+        )
+
+
+@dataclass(frozen=True)
+class SACStudentConfig(WorldConfig):
+    """A soft actor-critic in the environments of a family of tasks, as the students of the papers."""
+
+    agent: SACConfig = field(default_factory=SACConfig)
+
+
+@dataclass(frozen=True)
 class TeachConfig:
     """Teaching: several teachers, each with students of its own, in the same tasks."""
 
@@ -71,7 +124,7 @@ class TeachConfig:
     """Steps that a killed run loses at most."""
     seed: int = 0
     """Root of all randomness."""
-    student: CubesConfig | PPOStudentConfig = field(default_factory=CubesConfig)
+    student: CubesConfig | PPOStudentConfig | SACStudentConfig = field(default_factory=CubesConfig)
 
     def __post_init__(self):
         counts = ("num_students", "updates", "updates_per_step", "checkpoint_every")
@@ -92,5 +145,12 @@ class TeachConfig:
         return self.updates // self.updates_per_step
 
 
-TEACH_CONFIG_TYPES: tuple[type, ...] = (AgentConfig, CubesConfig, PPOStudentConfig, TeachConfig)
+TEACH_CONFIG_TYPES: tuple[type, ...] = (
+    AgentConfig,
+    CubesConfig,
+    PPOStudentConfig,
+    SACConfig,
+    SACStudentConfig,
+    TeachConfig,
+)
 """Every dataclass that a config file of a teaching run may name."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from metarl.experiments.agent_config import AgentConfig
-from metarl.experiments.teach_config import CubesConfig, PPOStudentConfig, TeachConfig
+from metarl.experiments.teach_config import CubesConfig, PPOStudentConfig, SACConfig, SACStudentConfig, TeachConfig
 
 
 class TeachPreset(NamedTuple):
@@ -89,12 +89,38 @@ PENDULUM_CPU = TeachConfig(
         success_return=-400.0,
     ),
 )
+PENDULUM_SAC_CPU = replace(
+    PENDULUM_CPU,
+    student=SACStudentConfig(
+        env="Pendulum-v1@g=2..20,l=0.5..2",
+        agent=SACConfig(
+            num_envs=4,
+            unroll_length=50,
+            hidden=(64, 64),
+            entropy_coefficient=0.05,
+            discount=0.98,
+            batch_size=128,
+            capacity=40_000,
+            random_steps=1000,
+        ),
+        pool_size=64,
+        max_finished=64,
+        return_range=(-1600.0, 0.0),
+        success_return=-400.0,
+    ),
+)
+# 20 million steps of every student.
+STUMPS_SAC_PAPER = replace(
+    STUMPS_PAPER, updates=10_000, updates_per_step=250, student=SACStudentConfig(env="stump-tracks@body=quadru")
+)
 
 TEACH_PRESETS: dict[str, TeachPreset] = {
     "alp-gmm-cubes-cpu": TeachPreset(ALP_GMM_CUBES_CPU, "five teachers on the toy of Portelas et al. 2019; a minute"),
     "alp-gmm-pendulum-cpu": TeachPreset(PENDULUM_CPU, "gravity and length of a pendulum, PPO; minutes on CPU"),
+    "pendulum-sac-cpu": TeachPreset(PENDULUM_SAC_CPU, "the same, students are soft actor-critics; minutes on CPU"),
     "alp-gmm-stumps-cpu": TeachPreset(STUMPS_CPU, "a walker on stump tracks, PPO, 10 M steps a student; CPU"),
     "stumps-paper": TeachPreset(STUMPS_PAPER, "the quadruped on stump tracks, 20 M steps; an accelerator"),
+    "stumps-sac-paper": TeachPreset(STUMPS_SAC_PAPER, "the same with the students of the paper; an accelerator"),
     "hexagon-paper": TeachPreset(HEXAGON_PAPER, "the quadruped on hexagon tracks, 80 M steps; an accelerator"),
     "smoke": TeachPreset(SMOKE, "everything once, tiny; under a minute"),
 }

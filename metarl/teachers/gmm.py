@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from metarl.ring import Ring, nearest, put, ring
 from metarl.teachers.base import TaskBox, Teacher, is_present, proportional
 from metarl.teachers.mixture import Criterion, Mixture, empty_mixture, fit_mixture
-from metarl.teachers.ring import Ring, nearest, put, ring
 
 FEW_EPISODES = 5
 """Learning progress is 0 while no more episodes than this are remembered."""

@@ -9,15 +9,14 @@ import pytest
 from scipy.stats import t as student_t
 
 from metarl.experiments.agent_config import AgentConfig
-from metarl.experiments.ppo_student import family_box, finished_episodes
-from metarl.experiments.ppo_student import test_vectors as make_test_vectors
 from metarl.experiments.student import cubes_student
+from metarl.experiments.task_world import family_box, finished_episodes
+from metarl.experiments.task_world import test_vectors as make_test_vectors
 from metarl.experiments.teach import make_teaching
-from metarl.experiments.teach_config import CubesConfig, PPOStudentConfig, TeachConfig
+from metarl.experiments.teach_config import CubesConfig, PPOStudentConfig, SACConfig, SACStudentConfig, TeachConfig
 from metarl.experiments.teach_families import task_family
 from metarl.experiments.teach_presets import TEACH_PRESETS
 from metarl.experiments.teach_results import teach_rows
-from metarl.objectives.base import Rollout
 from metarl.teachers.base import unit_box
 
 SMOKE = TEACH_PRESETS["smoke"].config
@@ -114,13 +113,11 @@ def test_cells_are_tested_in_their_middles():
 def test_finished_episodes_are_told_with_their_task_and_whole_return():
     reward = jnp.array([[1, 10], [2, 20], [4, 40], [8, 80]], jnp.float32)
     ends = jnp.array([[0, 0], [1, 0], [0, 1], [1, 0]], bool)
-    kept = jnp.arange(8, dtype=jnp.float32).reshape(4, 2, 1)
-    none = jnp.zeros((4, 2), bool)
-    seen = Rollout(kept, kept, reward, ends, none, {}, {}, kept)
-    vectors, returns = finished_episodes(seen, jnp.array([100, 1000], jnp.float32), 5)
+    tasks = jnp.arange(8, dtype=jnp.float32).reshape(4, 2, 1)
+    vectors, returns = finished_episodes(tasks, reward, ends, jnp.array([100, 1000], jnp.float32), 5)
     np.testing.assert_array_equal(returns, [103.0, 1070.0, 12.0, np.nan, np.nan])
     np.testing.assert_array_equal(vectors[:3, 0], [2.0, 5.0, 6.0])
-    assert finished_episodes(seen, jnp.zeros((2,), jnp.float32), 2)[1].tolist() == [3.0, 70.0]
+    assert finished_episodes(tasks, reward, ends, jnp.zeros((2,), jnp.float32), 2)[1].tolist() == [3.0, 70.0]
 
 
 def test_test_tasks_are_a_grid_with_its_bounds_and_random_beyond_two_dimensions():
@@ -148,6 +145,21 @@ def test_a_ppo_student_studies_the_proposed_tasks():
     assert arrays["test_vectors"].shape == (4, 2) and np.all(np.asarray(arrays[f"{spec}/grades"]) < 0)
     history = state.classrooms[0].student.workers.state.task.vectors
     assert np.all((np.asarray(history) >= 0) & (np.asarray(history) <= 1))
+
+
+def test_a_soft_actor_critic_studies_the_proposed_tasks():
+    agent = SACConfig(4, 100, 2, hidden=(8,), batch_size=16, capacity=1000, random_steps=400)
+    student = SACStudentConfig(**{**vars(PENDULUM), "agent": agent})
+    config = TeachConfig(
+        teachers=("alp-gmm@window=16,refit_every=8",), num_students=2, updates=6, updates_per_step=3, student=student
+    )
+    teaching, state, metrics = run(config)
+    arrays = teaching.experiment.export(state)
+    (spec,) = config.teachers
+    assert arrays[f"{spec}/episodes"].tolist() == [[4, 4], [12, 12]] and int(metrics[0]["env_steps"]) == 2 * 3 * 400
+    assert np.all(np.isfinite(arrays[f"{spec}/grades"]))
+    replay = state.classrooms[0].student.replay
+    assert replay.count.tolist() == [2400, 2400] and replay.rows.shape == (2, 1000, 9)
 
 
 def test_physical_units_are_the_familys():

@@ -7,10 +7,10 @@ import pytest
 from scipy.spatial import cKDTree
 from scipy.stats import binom
 
+from metarl.ring import Ring
 from metarl.teachers.base import unit_box
 from metarl.teachers.gmm import alp_gmm, covar_gmm
 from metarl.teachers.mixture import Mixture
-from metarl.teachers.ring import Ring
 
 
 def in_order(held: Ring):

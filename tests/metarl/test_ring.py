@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from metarl.teachers.ring import nearest, put, ring
+from metarl.ring import nearest, put, ring
 
 ALL = jnp.ones((4,), bool)
 
