@@ -2,8 +2,9 @@
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,9 +23,11 @@ from analysis.page import Html, details, image_block, join, pairs, picture_block
 from analysis.provenance import preset, reproduction, write_page
 from analysis.report import STATUS_WORDS
 from analysis.tables import MISSING, interval
+from analysis.walk import walk_animation
 from metarl.statistics import welch
 
-CURRICULUM = "export/curriculum.npz"
+CURRICULUM, FILM = "export/curriculum.npz", "export/film.npz"
+T = TypeVar("T")
 WORDS = (
     "Each teacher proposed tasks to students of its own and saw only what came back of them. Students of different "
     "teachers with the same number have the same randomness; all are examined in the same test tasks."
@@ -40,24 +43,27 @@ def write_teach_report(run_directory: str | os.PathLike) -> Path:
         ValueError: if the path is not a run directory, or a file in it is damaged.
     """
     run = load_run(Path(run_directory))
-    lessons, tests = _read(run.directory / CURRICULUM)
+    held = _read(run.directory / CURRICULUM, lambda held: (load_lessons(held), held["test_vectors"]))
+    lessons, tests = held or ({}, np.zeros((0, 0)))
     pictures = _pictures(lessons, tests) if lessons else []
-    animation = _animation(lessons, tests)
+    candidates = [_animation(lessons, tests), _read(run.directory / FILM, walk_animation)]
+    animations = [animation for animation in candidates if animation is not None]
     for picture in pictures:
         save_picture(picture, run.directory / "figures")
-    if animation is not None:
+    for animation in animations:
         save_animation(animation, run.directory / "figures")
-    sections = [_results(run, pictures), *([_moving(animation)] if animation is not None else [])]
-    return write_page(run, _header(run), *sections, reproduction(run), _numbers(pictures, animation))
+    moving = [_moving(animation) for animation in animations]
+    numbers = _numbers(pictures, animations)
+    return write_page(run, _header(run), _results(run, pictures), *moving, reproduction(run), numbers)
 
 
-def _read(path: Path) -> tuple[dict[str, Lessons], np.ndarray]:
+def _read(path: Path, load: Callable[[dict[str, np.ndarray]], T]) -> T | None:
+    """Returns what `load` makes of a file's arrays; None if there is no file."""
     if not path.is_file():
-        return {}, np.zeros((0, 0))
+        return None
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            held = dict(arrays)
-        return load_lessons(held), held["test_vectors"]
+            return load(dict(arrays))
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete the run's report and give its command again") from error
 
@@ -127,10 +133,9 @@ def _moving(animation: Animation) -> Html:
     )
 
 
-def _numbers(pictures: list[Picture], animation: Animation | None) -> Html:
+def _numbers(pictures: list[Picture], animations: list[Animation]) -> Html:
     entries = {"evaluation.json": "what students master", CURRICULUM: "what was recorded after every step"}
     entries |= {f"figures/{p.name}.npz": f"numbers of the figure “{p.title}”" for p in pictures}
-    if animation is not None:
-        entries[f"figures/{animation.name}.npz"] = f"numbers of the animation “{animation.title}”"
+    entries |= {f"figures/{a.name}.npz": f"numbers of the animation “{a.title}”" for a in animations}
     rows = pairs((tag("code", path), words) for path, words in entries.items())
     return section("Where the numbers are", tag("p", "Paths are relative to the run directory."), rows)

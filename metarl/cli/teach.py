@@ -15,8 +15,8 @@ from metarl.experiments.teach_presets import TEACH_PRESETS
 from metarl.run.directory import RunDirectory, open_run
 
 DEFAULT_PRESET = "alp-gmm-cubes-cpu"
-CURRICULUM = "export/curriculum.npz"
-"""What was recorded after every step, for each teacher; readable with numpy alone."""
+CURRICULUM, FILM = "export/curriculum.npz", "export/film.npz"
+"""What was recorded after every step, for each teacher, and a walker's episode; readable with numpy alone."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def _teach(arguments: TeachArguments, directory: RunDirectory, teaching: Any, wo
     import numpy as np
 
     from analysis.curricula_report import write_teach_report
+    from metarl.experiments.teach import film
     from metarl.experiments.teach_results import teach_rows
     from metarl.run.loop import run
 
@@ -86,6 +87,9 @@ def _teach(arguments: TeachArguments, directory: RunDirectory, teaching: Any, wo
     )
     arrays = {name: np.asarray(array) for name, array in teaching.experiment.export(state).items()}
     write_arrays(directory.path / CURRICULUM, arrays)
+    watched = film(teaching, state)
+    if watched:
+        write_arrays(directory.path / FILM, {name: np.asarray(array) for name, array in watched.items()})
     write_evaluation(directory.path / EVALUATION, teach_rows(config, arrays), "teach", words)
     write_teach_report(directory.path)
 

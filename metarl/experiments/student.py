@@ -41,6 +41,8 @@ class Student(NamedTuple):
     """A test task is mastered above it."""
     test_vectors: Float[Array, "G D"]
     """The test tasks."""
+    film: Callable[[Any, Array], dict[str, Array]] | None = None
+    """`film(state, number) -> arrays` to watch it in a test task; None where there is nothing to see."""
 
 
 def cubes_student(config: CubesConfig) -> Student:

@@ -1,6 +1,7 @@
 """What students of all kinds share: a family's tasks as teachers see them, to study in and to be examined in."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,9 +12,11 @@ from jaxtyping import Array, Bool, Float
 from envs.family import TaskFamily
 from envs.rollout import Policy, evaluate
 from envs.task_pool import TaskPool, pooled, task_pool
+from envs.walker.walker_env import Walker
 from metarl.experiments.student import Student, Studied
 from metarl.experiments.teach_config import WorldConfig
 from metarl.experiments.teach_families import task_family
+from metarl.experiments.walker_film import walker_film
 from metarl.progress import Progress
 from metarl.teachers.base import TaskBox, task_box
 
@@ -37,6 +40,8 @@ class TaskWorld(NamedTuple):
     """Return in a test task above which it is mastered."""
     examine: Callable[[Policy], Float[Array, " G"]]
     """`examine(policy)`: the return of one episode in each test task, with noise 0."""
+    film: Callable[[Policy, Array], dict[str, Array]] | None
+    """`film(policy, number)`: that episode in one test task (`walker_film`); None where there is nothing to see."""
 
 
 def task_world(config: WorldConfig) -> TaskWorld:
@@ -54,6 +59,7 @@ def task_world(config: WorldConfig) -> TaskWorld:
     test_family = family if config.test_env is None else task_family(config.test_env)
     test_box = box if config.test_env is None else family_box(config, test_family)
     tests = test_vectors(test_box, config.grid)
+    in_test = task_pool(test_family, _to_quantiles(test_box)(tests)).params
     return TaskWorld(
         box=box,
         family=family._replace(env=pooled(family)),
@@ -61,7 +67,8 @@ def task_world(config: WorldConfig) -> TaskWorld:
         any_pool=task_pool(family, jnp.full((1, family.num_dimensions), 0.5, jnp.float32)),
         test_vectors=tests,
         passes_above=test_box.success_return,
-        examine=_examiner(test_family, _to_quantiles(test_box)(tests)),
+        examine=partial(_examine, test_family, in_test),
+        film=partial(_film, test_family, in_test) if isinstance(test_family.env, Walker) else None,
     )
 
 
@@ -74,6 +81,7 @@ def student_in(
     policy: Callable[[Any], Policy],
 ) -> Student:
     """Returns the student of this world that is born by `init(key, env_params)`, studies and acts so."""
+    film = world.film
     return Student(
         box=world.box,
         num_proposals=config.pool_size,
@@ -81,6 +89,7 @@ def student_in(
         init=lambda key, vectors: init(key, world.pool(vectors)),
         study=study,
         examine=lambda state: world.examine(policy(state)),
+        film=None if film is None else lambda state, number: film(policy(state), number),
         passes_above=world.passes_above,
         test_vectors=world.test_vectors,
     )
@@ -159,20 +168,28 @@ def _to_quantiles(box: TaskBox) -> Callable[[Array], Array]:
     return lambda vectors: jnp.clip((vectors - low) / size, 0.0, 1.0)
 
 
-def _examiner(family: TaskFamily, tests: Float[Array, "G D"]) -> Callable[[Policy], Array]:
-    params = task_pool(family, tests).params
-    keys = jax.random.split(jax.random.key(TEST_SEED), tests.shape[0])
+def _examine(family: TaskFamily, tests: Any, acting: Policy) -> Float[Array, " G"]:
+    policy = _silent(acting)
 
-    def examine(acting: Policy) -> Float[Array, " G"]:
-        def silent(key: Array, shape: tuple[int, ...]) -> Array:
-            return jnp.zeros_like(acting.draw_noise(key, shape))
+    def one(params: Any, key: Array) -> Float[Array, ""]:
+        return evaluate(family.env, params, policy, key, num_envs=1, num_steps=family.max_episode_steps)[0]
 
-        policy = Policy(silent, acting.act, acting.infer)
+    return jax.vmap(one)(tests, _test_keys(tests))
 
-        def one(params: Any, key: Array) -> Float[Array, ""]:
-            horizon = family.max_episode_steps
-            return evaluate(family.env, params, policy, key, num_envs=1, num_steps=horizon)[0]
 
-        return jax.vmap(one)(params, keys)
+def _film(family: TaskFamily, tests: Any, acting: Policy, number: Array) -> dict[str, Array]:
+    params, key = jax.tree.map(lambda leaf: leaf[number], (tests, _test_keys(tests)))
+    return walker_film(family, params, _silent(acting), key)
 
-    return examine
+
+def _test_keys(tests: Any) -> Array:
+    return jax.random.split(jax.random.key(TEST_SEED), jax.tree.leaves(tests)[0].shape[0])
+
+
+def _silent(acting: Policy) -> Policy:
+    """Returns the policy with noise 0."""
+
+    def draw_nothing(key: Array, shape: tuple[int, ...]) -> Array:
+        return jnp.zeros_like(acting.draw_noise(key, shape))
+
+    return Policy(draw_nothing, acting.act, acting.infer)

@@ -116,6 +116,23 @@ def make_teaching(config: TeachConfig) -> Teaching:
     return Teaching(Experiment(init, step, export), student, teachers)
 
 
+def film(teaching: Teaching, state: TeachState) -> dict[str, Array]:
+    """Returns what there is to watch of the first teacher's first student at the end; empty where nothing is.
+
+    The test task is the one that it only just masters, or the one it does best in if it masters none: `test_vector`
+    and `grade` say which.
+    """
+    student = teaching.student
+    if student.film is None:
+        return {}
+    first = jax.tree.map(lambda leaf: leaf[0], state.classrooms[0].student)
+    grades = jax.jit(student.examine)(first)
+    is_mastered = grades > student.passes_above
+    number = jnp.where(jnp.any(is_mastered), jnp.argmin(jnp.where(is_mastered, grades, jnp.inf)), jnp.nanargmax(grades))
+    told = {"test_vector": student.test_vectors[number], "grade": grades[number]}
+    return jax.jit(student.film)(first, number) | told
+
+
 def build_student(config: TeachConfig) -> Student:
     """Returns the student that the configuration asks for.
 

@@ -30,8 +30,8 @@ class WorldConfig:
     """What students in the environments of a family of tasks have in common."""
 
     env: str = "stump-tracks"
-    """Family of tasks: stump-tracks or hexagon-tracks with options as in stump-tracks@body=short, or any environment of
-    `metarl discover` whose tasks can be decoded from a vector."""
+    """Family of tasks: stump-tracks or hexagon-tracks with options as in stump-tracks@body=short, any environment of
+    `metarl pretrain`, or any of `metarl discover` that has several tasks, as ant-physics or Pendulum-v1@g=5..15."""
     pool_size: int = 512
     """Tasks that the teacher proposes before every rollout; every episode that begins in it is in one of them."""
     max_finished: int = 1024

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from envs.domains import DOMAINS, make_domain
 from envs.family import TaskFamily
 from envs.naming import options_in
 from envs.registry import make_family
@@ -32,10 +33,14 @@ TRACKS: dict[str, Callable[..., TaskFamily]] = {"stump-tracks": stumps, "hexagon
 
 
 def task_family(name: str) -> TaskFamily:
-    """Returns the family of this name: tracks with options, as `stump-tracks@body=short`, or one of the registry.
+    """Returns the family of this name.
+
+    It may be tracks, as `stump-tracks@body=short`, an in-context domain, as `darkroom@size=5`, or in the registry.
 
     Raises:
         ValueError: if the name or an option is unknown, or a value out of range.
     """
     kind = name.partition("@")[0]
-    return TRACKS[kind](**options_in(name, TRACKS[kind])) if kind in TRACKS else make_family(name)
+    if kind in TRACKS:
+        return TRACKS[kind](**options_in(name, TRACKS[kind]))
+    return make_domain(name).family if kind in DOMAINS else make_family(name)

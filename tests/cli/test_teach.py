@@ -42,6 +42,15 @@ def test_its_page_can_be_written_again(run, capsys):
     assert Path(capsys.readouterr().out.strip().removeprefix("report: ")).is_file()
 
 
+def test_a_damaged_film_is_said_to_be_damaged(run, capsys):
+    film = run / "export/film.npz"
+    assert not film.exists()  # cells have nothing to show
+    np.savez_compressed(film, lasts=np.ones(3, bool))
+    assert main(["plot", str(run)]) == 2
+    assert "film.npz is damaged" in capsys.readouterr().err
+    film.unlink()
+
+
 @pytest.mark.parametrize(
     ("words", "mentions"),
     [

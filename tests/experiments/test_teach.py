@@ -12,11 +12,12 @@ from metarl.experiments.agent_config import AgentConfig
 from metarl.experiments.student import cubes_student
 from metarl.experiments.task_world import family_box, finished_episodes
 from metarl.experiments.task_world import test_vectors as make_test_vectors
-from metarl.experiments.teach import make_teaching
+from metarl.experiments.teach import build_student, make_teaching
 from metarl.experiments.teach_config import CubesConfig, PPOStudentConfig, SACConfig, SACStudentConfig, TeachConfig
 from metarl.experiments.teach_families import task_family
 from metarl.experiments.teach_presets import TEACH_PRESETS
 from metarl.experiments.teach_results import teach_rows
+from metarl.progress import Progress
 from metarl.teachers.base import unit_box
 
 SMOKE = TEACH_PRESETS["smoke"].config
@@ -160,6 +161,32 @@ def test_a_soft_actor_critic_studies_the_proposed_tasks():
     assert np.all(np.isfinite(arrays[f"{spec}/grades"]))
     replay = state.classrooms[0].student.replay
     assert replay.count.tolist() == [2400, 2400] and replay.rows.shape == (2, 1000, 9)
+
+
+@pytest.mark.parametrize(
+    ("env", "num_dimensions"),
+    [
+        ("darkroom@size=5,horizon=10", 1),
+        ("bandit@num_arms=3,horizon=20", 3),
+        ("GaussianBandit-misc@sigma_l=0.1..2", 1),
+        pytest.param("gridworld/debug", None, marks=pytest.mark.slow),
+        pytest.param("ant-physics@spring", 4, marks=pytest.mark.slow),
+    ],
+)
+def test_all_families_with_several_tasks_can_be_taught(env, num_dimensions):
+    agent = AgentConfig(num_envs=2, unroll_length=20, hidden=(8,))
+    student = replace(PENDULUM, env=env, agent=agent, return_range=(0.0, 10.0), success_return=5.0)
+    world = build_student(TeachConfig(student=student))
+    assert world.box.num_dimensions == (num_dimensions or task_family(env).num_dimensions)
+    proposed = world.box.uniform(jax.random.key(0), 8)
+    with jax.numpy_dtype_promotion("standard"):  # gymnax mixes types
+        state = world.init(jax.random.key(1), proposed)
+        state, studied = jax.jit(world.study)(state, proposed, Progress(jnp.int32(0), jnp.int32(1)), jax.random.key(2))
+    told = np.asarray(studied.vectors)[np.isfinite(studied.returns)]
+    assert int(studied.env_steps) == 40
+    assert all(np.any(np.all(np.isclose(one, proposed, atol=1e-6), axis=1)) for one in told)
+    if not env.startswith(("ant", "gridworld", "Gaussian")):  # whose episodes are longer
+        assert len(told) >= 2
 
 
 def test_physical_units_are_the_familys():
