@@ -127,10 +127,9 @@ def stump_rays(
     edge, drop = edge - origin.x[None], origin.y[None] - top
     per_x, per_y = 1.0 / jnp.maximum(directions.x, 1e-9), -1.0 / directions.y
     distance = (origin.y[None] - GROUND) * per_y
-    for i in range(number):
-        enters = jnp.maximum(jnp.maximum(edge[i][None] * per_x, drop[i][None] * per_y), 0.0)
-        is_met = enters <= (edge[i][None] + STRIDE) * per_x
-        distance = jnp.where(is_met, jnp.minimum(distance, enters), distance)
+    enters = jnp.maximum(jnp.maximum(edge[:, None] * per_x[None], drop[:, None] * per_y[None]), 0.0)
+    is_met = enters <= (edge[:, None] + STRIDE) * per_x[None]
+    distance = jnp.minimum(distance, jnp.min(jnp.where(is_met, enters, jnp.inf), axis=0))
     return distance
 
 

@@ -127,7 +127,7 @@ def _sampler(box: TaskBox, leaves_only: bool) -> Callable[[Array, RIACState, int
         node = jax.random.categorical(key_node, proportional(state.progress, open_to), shape=(num,))
         low, high = state.low[node], state.high[node]
         inside = low + jax.random.uniform(key_place, low.shape) * (high - low)
-        mutated = worst_task(state)[node] + MUTATION * jax.random.normal(key_noise, low.shape)
+        mutated = worst_task(state, node) + MUTATION * jax.random.normal(key_noise, low.shape)
         mutated = jnp.clip(mutated, low + MARGIN, high - MARGIN)
         has_episodes = (state.kept[node] > 0)[:, None]
         kind = jax.random.uniform(key_kind, (num, 1))
@@ -137,23 +137,23 @@ def _sampler(box: TaskBox, leaves_only: bool) -> Callable[[Array, RIACState, int
     return sample
 
 
-def worst_task(state: RIACState) -> Float[Array, "N D"]:
-    """Returns the task of the lowest reward that each node remembers."""
-    rewards = jnp.where(_age(state) < state.kept[:, None], state.rewards, jnp.inf)
-    worst = jnp.argmin(rewards, axis=1)
-    return jnp.take_along_axis(state.tasks, worst[:, None, None], axis=1)[:, 0]
+def worst_task(state: RIACState, node: Int[Array, " n"]) -> Float[Array, "n D"]:
+    """Returns the task of the lowest reward that each of these nodes remembers."""
+    is_kept = _age(state.count[node], state.rewards.shape[1]) < state.kept[node][:, None]
+    worst = jnp.argmin(jnp.where(is_kept, state.rewards[node], jnp.inf), axis=1)
+    return state.tasks[node, worst]
 
 
-def _age(state: RIACState) -> Int[Array, "N M"]:
-    """Returns how many episodes came after the one at each place, if all places are filled."""
-    capacity = state.rewards.shape[1]
+def _age(count: Int[Array, " n"], capacity: int) -> Int[Array, "n M"]:
+    """Returns how many episodes came after the one at each place of a node, if all its places are filled."""
     place = jnp.arange(capacity, dtype=jnp.int32)[None]
-    return jnp.mod(state.count[:, None] - 1 - place, capacity)
+    return jnp.mod(count[:, None] - 1 - place, capacity)
 
 
 def node_progress(state: RIACState, region_size: int) -> Float[Array, " N"]:
     """Returns the absolute learning progress of each node over its last `region_size` episodes; 0 for 2 or fewer."""
-    return _progress(state.rewards, _age(state), jnp.minimum(state.kept, region_size))
+    age = _age(state.count, state.rewards.shape[1])
+    return _progress(state.rewards, age, jnp.minimum(state.kept, region_size))
 
 
 def _progress(
