@@ -81,7 +81,7 @@ def make_teaching(config: TeachConfig) -> Teaching:
         keys = jax.random.split(jax.random.fold_in(key, 0), config.num_students)
         rooms = tuple(jax.vmap(lambda key, t=t: _enrol(student, t, key))(keys) for t in teachers.values())
         records = tuple(
-            _empty(jax.eval_shape(lambda room, t=t: _look(student, t, room, key), room), config.num_steps)
+            _empty(jax.eval_shape(lambda room, t=t: _look(config, student, t, room, key), room), config.num_steps)
             for t, room in zip(teachers.values(), rooms, strict=True)
         )
         return TeachState(key, jnp.int32(0), rooms, records)
@@ -92,7 +92,7 @@ def make_teaching(config: TeachConfig) -> Teaching:
         env_steps, num_nonfinite = jnp.int32(0), jnp.int32(0)
         for (spec, teacher), room, record in zip(teachers.items(), state.classrooms, state.records, strict=True):
             room, studied_steps = _teach(config, student, teacher, room, state.step, key_step)
-            seen = _look(student, teacher, room, key_step)
+            seen = _look(config, student, teacher, room, key_step)
             rooms.append(room)
             records.append(jax.tree.map(lambda all_, now: all_.at[state.step].set(now), record, seen))
             metrics[f"mastered/{spec}"] = jnp.mean(seen.mastered)
@@ -110,7 +110,7 @@ def make_teaching(config: TeachConfig) -> Teaching:
             named = record._asdict()
             named |= {f"portrait_{name}": array for name, array in named.pop("portrait").items()}
             arrays |= {f"{spec}/{name}": array for name, array in named.items()}
-            arrays[f"{spec}/final_grades"] = jax.vmap(student.examine)(room.student)
+            arrays[f"{spec}/final_grades"] = jax.lax.map(student.examine, room.student, batch_size=config.at_once)
         return arrays
 
     return Teaching(Experiment(init, step, export), student, teachers)
@@ -163,25 +163,26 @@ def _teach(
 ) -> tuple[Classroom, Int[Array, ""]]:
     """Returns (the classroom after the updates of one step, environment steps of all its students)."""
 
-    def lesson(room: Classroom, index: Array) -> tuple[Classroom, Array]:
+    def lesson(room: Classroom, inputs: tuple[Array, Array]) -> tuple[Classroom, Array]:
+        index, key = inputs
         update = step * config.updates_per_step + index
-        keys = jax.random.split(jax.random.fold_in(key, index), config.num_students)
-        before = update * student.num_proposals
+        key_teacher, key_student = jax.random.split(key)
+        vectors = teacher.sample(key_teacher, room.teacher, student.num_proposals)
+        progress = Progress(update, jnp.int32(config.updates))
+        studying, studied = student.study(room.student, vectors, progress, key_student)
+        key_fit = jax.random.fold_in(key_teacher, 1)
+        taught = _tell(student, teacher, key_fit, room, studied, update * student.num_proposals)
+        finished = jnp.sum(jnp.isfinite(studied.returns)).astype(jnp.int32)
+        return Classroom(studying, taught, room.num_episodes + finished), studied.env_steps
 
-        def one(room: Classroom, key: Array) -> tuple[Classroom, Studied]:
-            key_teacher, key_student = jax.random.split(key)
-            vectors = teacher.sample(key_teacher, room.teacher, student.num_proposals)
-            progress = Progress(update, jnp.int32(config.updates))
-            studying, studied = student.study(room.student, vectors, progress, key_student)
-            key_fit = jax.random.fold_in(key_teacher, 1)
-            taught = _tell(student, teacher, key_fit, room, studied, before)
-            finished = jnp.sum(jnp.isfinite(studied.returns)).astype(jnp.int32)
-            return Classroom(studying, taught, room.num_episodes + finished), studied
+    lessons = jnp.arange(config.updates_per_step)
 
-        room, studied = jax.vmap(one)(room, keys)
-        return room, jnp.sum(studied.env_steps)
+    def one(inputs: tuple[Classroom, Array]) -> tuple[Classroom, Array]:
+        room, keys = inputs
+        return jax.lax.scan(lesson, room, (lessons, keys))
 
-    room, env_steps = jax.lax.scan(lesson, room, jnp.arange(config.updates_per_step))
+    keys = jax.vmap(lambda index: jax.random.split(jax.random.fold_in(key, index), config.num_students))(lessons)
+    room, env_steps = jax.lax.map(one, (room, keys.T), batch_size=config.at_once)
     return room, jnp.sum(env_steps)
 
 
@@ -201,9 +202,9 @@ def _tell(student: Student, teacher: Teacher, key: Array, room: Classroom, studi
     return jax.tree.map(lambda new, old: jnp.where(is_due, new, old), teacher.refit(key, taught), taught)
 
 
-def _look(student: Student, teacher: Teacher, room: Classroom, key: Array) -> Record:
+def _look(config: TeachConfig, student: Student, teacher: Teacher, room: Classroom, key: Array) -> Record:
     """Returns what is recorded of a classroom, without the axis over steps; `key` is for proposals."""
-    grades = jax.vmap(student.examine)(room.student)
+    grades = jax.lax.map(student.examine, room.student, batch_size=config.at_once)
     first = jax.tree.map(lambda leaf: leaf[0], room.teacher)
     return Record(
         mastered=100.0 * jnp.mean((grades > student.passes_above).astype(jnp.float32), axis=1),

@@ -122,6 +122,9 @@ class TeachConfig:
     """Updates in one step of the host loop, after which students are examined."""
     checkpoint_every: int = 10
     """Steps that a killed run loses at most."""
+    students_at_once: int | None = None
+    """Students of a teacher that a device teaches at once; memory is linear in it, and on a CPU fewer are faster where
+    a student is large. None: all. Changes nothing but roundings."""
     seed: int = 0
     """Root of all randomness."""
     student: CubesConfig | PPOStudentConfig | SACStudentConfig = field(default_factory=CubesConfig)
@@ -129,6 +132,8 @@ class TeachConfig:
     def __post_init__(self):
         counts = ("num_students", "updates", "updates_per_step", "checkpoint_every")
         require_counts("", **{name: getattr(self, name) for name in counts})
+        if self.students_at_once is not None:
+            require_counts("", students_at_once=self.students_at_once)
         require(
             self.updates % self.updates_per_step == 0,
             f"updates is {self.updates}; it must be a multiple of updates_per_step = {self.updates_per_step}",
@@ -138,6 +143,11 @@ class TeachConfig:
             len(self.teachers) > 0 and len(set(self.teachers)) == len(self.teachers),
             f"teachers is {self.teachers}; give at least one, and none of them twice",
         )
+
+    @property
+    def at_once(self) -> int:
+        """Students that are taught at once."""
+        return min(self.students_at_once or self.num_students, self.num_students)
 
     @property
     def num_steps(self) -> int:

@@ -60,12 +60,14 @@ STUMPS_CPU = TeachConfig(
     updates=300,
     updates_per_step=20,
     checkpoint_every=1,
+    students_at_once=1,
     student=PPOStudentConfig(env="stump-tracks", agent=WALKER_AGENT),
 )
 STUMPS_PAPER = replace(
     STUMPS_CPU,
     teachers=("alp-gmm", "covar-gmm", "riac", "oracle", "uniform"),
     num_students=8,
+    students_at_once=None,
     updates=600,
     student=PPOStudentConfig(env="stump-tracks@body=quadru", agent=replace(WALKER_AGENT, hidden=(256, 256))),
 )

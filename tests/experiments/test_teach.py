@@ -79,6 +79,15 @@ def test_students_are_not_each_other(smoke):
     assert not np.array_equal(competences[0], competences[1])
 
 
+def test_how_many_are_taught_at_once_changes_nothing(smoke):
+    _, state, metrics = run(replace(SMOKE, students_at_once=1), num_steps=4)
+    for found, expected in zip(metrics, smoke[2], strict=False):
+        assert found["env_steps"] == expected["env_steps"]
+    for found, expected in zip(state.records, smoke[1].records, strict=True):
+        np.testing.assert_array_equal(found.mastered[:2], expected.mastered[:2])  # later mixtures may round otherwise
+        np.testing.assert_array_equal(found.episodes[:4], expected.episodes[:4])
+
+
 def test_going_on_from_a_state_is_not_having_stopped():
     teaching, half, _ = run(SMOKE, 5)
     stored = jax.tree.map(np.asarray, half._replace(key=jax.random.key_data(half.key)))
