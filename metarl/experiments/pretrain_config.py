@@ -35,6 +35,8 @@ class ModelConfig:
     """Bins or mixture components for each dimension of a continuous action."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of activations; parameters, losses and softmaxes are always float32."""
+    image_features: int = 8
+    """Numbers that are left of an image, in domains that show one: 8 as in the paper, which has four rooms."""
 
     def __post_init__(self):
         require_counts(
@@ -43,6 +45,7 @@ class ModelConfig:
             num_layers=self.num_layers,
             num_heads=self.num_heads,
             num_parts=self.num_parts,
+            image_features=self.image_features,
         )
         require(
             self.width % self.num_heads == 0,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from envs.domain import Domain
 from metarl.incontext.dpt import DPT, dpt
+from metarl.incontext.model import IMAGE_FEATURES
 from metarl.networks.transformer import ContextTransformer
 
 
@@ -24,6 +25,7 @@ def make_model(
     head: Literal["categorical", "binned", "mixture"],
     num_parts: int,
     precision: Literal["float32", "bfloat16"],
+    image_features: int = IMAGE_FEATURES,
 ) -> DPT:
     """Returns the model with these settings, which are the fields of `ModelConfig`.
 
@@ -49,4 +51,5 @@ def make_model(
         num_parts=num_parts,
         reads_positions=reads_positions,
         counts=attention != "causal",
+        image_features=image_features,
     )

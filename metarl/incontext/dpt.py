@@ -14,7 +14,7 @@ from envs.domain import Domain
 from metarl.incontext.agent import InContextAgent, Transition
 from metarl.incontext.context import is_first
 from metarl.incontext.heads import Head, categorical_mask, make_head
-from metarl.incontext.model import Codec, InContextModel, make_codec
+from metarl.incontext.model import IMAGE_FEATURES, Codec, InContextModel, make_codec
 from metarl.networks.transformer import ContextTransformer, reserve
 
 
@@ -62,6 +62,7 @@ def dpt(
     num_parts: int = 32,
     reads_positions: bool = False,
     counts: bool = False,
+    image_features: int = IMAGE_FEATURES,
 ) -> DPT:
     """Returns the model for these domains.
 
@@ -72,6 +73,7 @@ def dpt(
         num_parts: bins or components of a continuous head.
         reads_positions: whether the tokens of the context answer themselves; for causal attention and constant queries.
         counts: whether queries are told the number of transitions they know of.
+        image_features: numbers that are left of an image, in domains that show one.
 
     Raises:
         ValueError: if the pieces do not fit together.
@@ -85,7 +87,7 @@ def dpt(
             f"{', '.join(domain.name for domain in domains)}; that needs causal attention and a constant observation"
         )
     law = make_head(head, codec.num_actions, num_parts=num_parts)
-    model = InContextModel(transformer, law.size, codec.image_shape, reads_positions, counts)
+    model = InContextModel(transformer, law.size, codec.image_shape, reads_positions, counts, image_features)
 
     def mask(outputs: Float[Array, "*batch O"], allowed: Bool[Array, " A"]) -> Float[Array, "*batch O"]:
         return categorical_mask(outputs, allowed) if head == "categorical" else outputs

@@ -14,7 +14,7 @@ from metarl.incontext.agent import Transition
 from metarl.networks.transformer import Cache, ContextTransformer
 
 IMAGE_FEATURES = 8
-"""What is left of an image; sizes of its encoder as in jon--lee/decision-pretrained-transformer."""
+"""What is left of an image in jon--lee/decision-pretrained-transformer, whose sizes the encoder has."""
 
 
 class Codec(NamedTuple):
@@ -139,18 +139,21 @@ class ImageEncoder(nn.Module):
 
     shape: tuple[int, int, int]
     """Height, width, channels."""
+    num_features: int
+    """Numbers that are left of an image."""
     dtype: Any
     """Type of activations."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch n"]) -> Float[Array, "*batch m"]:
-        """Returns the vectors with 8 numbers instead of the image."""
+        """Returns the vectors with these numbers instead of the image."""
         size = math.prod(self.shape)
         image = x[..., :size].reshape(-1, *self.shape).astype(self.dtype)
         image = nn.relu(nn.Dense(16, dtype=self.dtype)(patches(image, stride=2)))
         image = nn.relu(nn.Dense(16, dtype=self.dtype)(patches(image, stride=1)))
-        features = nn.relu(nn.Dense(IMAGE_FEATURES, dtype=self.dtype)(image.reshape(image.shape[0], -1)))
-        return jnp.concatenate([features.reshape(*x.shape[:-1], IMAGE_FEATURES), x[..., size:].astype(self.dtype)], -1)
+        features = nn.relu(nn.Dense(self.num_features, dtype=self.dtype)(image.reshape(image.shape[0], -1)))
+        features = features.reshape(*x.shape[:-1], self.num_features)
+        return jnp.concatenate([features, x[..., size:].astype(self.dtype)], -1)
 
 
 class InContextModel(nn.Module):
@@ -167,6 +170,8 @@ class InContextModel(nn.Module):
     then answers for the context that ends with it."""
     counts: bool = False
     """Whether queries are told how many transitions they know of, which a set does not show."""
+    image_features: int = IMAGE_FEATURES
+    """What is left of an image."""
 
     def setup(self) -> None:
         """Makes the layers."""
@@ -176,7 +181,7 @@ class InContextModel(nn.Module):
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
         self.head = nn.Dense(self.output_size, use_bias=False, kernel_init=small)
         if self.image_shape is not None:
-            self.look = ImageEncoder(self.image_shape, dtype)
+            self.look = ImageEncoder(self.image_shape, self.image_features, dtype)
         if not self.reads_positions:
             self.question = self.param("question", nn.initializers.normal(1.0), (self.transformer.width,))
             self.ask = nn.Dense(self.transformer.width, use_bias=False, dtype=dtype)
