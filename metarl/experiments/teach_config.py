@@ -78,6 +78,7 @@ class SACConfig:
     entropy_coefficient: float = 0.005
     """Weight of the entropy, in units of rewards."""
     discount: float = 0.99
+    """Of rewards, per step."""
     polyak: float = 0.995
     """Share of the target critics that stays at each gradient step."""
     batch_size: int = 1000

@@ -58,7 +58,7 @@ def test_help_names_every_command_and_its_purpose(cli, words):
             [(), ("--preset", "ad-darkroom"), ("--preset", "rl2-darkroom"), ("--learner.reward-temperature", "1.0")],
             PRETRAIN,
         ),
-        ("teach", [(), ("--preset", "alp-gmm-pendulum-cpu")], TEACH),
+        ("teach", [(), ("--preset", "alp-gmm-pendulum-cpu"), ("--preset", "pendulum-sac-cpu")], TEACH),
         ("evaluate", [()], EVALUATE),
         ("plot", [()], ()),
     ],
