@@ -78,23 +78,17 @@ def _corner_inside(
     depth_across = (half_width + SKIN)[None] - jnp.abs(across)
     depth_along = (half + SKIN)[None] - jnp.abs(along)
     depths = jnp.minimum(depth_across, depth_along)
-    best = _Corner(depths[0], depth_across[0], across[0], along[0])
-    for i in range(1, depths.shape[0]):
-        other = _Corner(depths[i], depth_across[i], across[i], along[i])
-        best = _Corner(*(jnp.where(other.depth > best.depth, b, a) for a, b in zip(best, other, strict=True)))
-    is_side = best.depth == best.depth_across
-    normal_side, normal_along = side * -jnp.sign(best.across), axis * -jnp.sign(best.along)
+    number = jnp.arange(depths.shape[0]).reshape(-1, *[1] * (depths.ndim - 1))
+    is_best = number == jnp.argmax(depths, axis=0)[None]
+    depth, depth_across, across, along = (
+        jnp.sum(jnp.where(is_best, one, 0.0), axis=0) for one in (depths, depth_across, across, along)
+    )
+    is_side = depth == depth_across
+    normal_side, normal_along = side * -jnp.sign(across), axis * -jnp.sign(along)
     normal = Vector(
         jnp.where(is_side, normal_side.x, normal_along.x), jnp.where(is_side, normal_side.y, normal_along.y)
     )
-    return Contacts(best.depth, normal, middle + side * best.across + axis * best.along)
-
-
-class _Corner(NamedTuple):
-    depth: Array
-    depth_across: Array
-    across: Array
-    along: Array
+    return Contacts(depth, normal, middle + side * across + axis * along)
 
 
 def hull_touches(
@@ -105,14 +99,9 @@ def hull_touches(
     corners = Vector(root.x[None] + arms.x, root.y[None] + arms.y)
     sinks = jnp.any(is_below(place, terrain, corners), axis=0)
     obstacles = terrain.corners(place, root.x[None], NEAR_HULL)[:, 0]
-    number = body.hull.shape[0]
-    is_inside = jnp.ones(obstacles.x.shape, bool)
-    for i in range(number):
-        edge = corners[(i + 1) % number] - corners[i]
-        # Corners run clockwise: what is inside lies to the right of an edge.
-        outwards = Vector(-edge.y, edge.x)
-        distance = (obstacles.x - corners.x[i][None]) * outwards.x[None] + (
-            obstacles.y - corners.y[i][None]
-        ) * outwards.y[None]
-        is_inside = is_inside & (distance < SKIN * jnp.sqrt(dot(edge, edge))[None])
+    edge = Vector(*(jnp.roll(one, -1, axis=0) - one for one in (corners.x, corners.y)))
+    # Corners run clockwise: what is inside lies to the right of every edge; [edges, obstacles' corners, *batch].
+    away = Vector(obstacles.x[None] - corners.x[:, None], obstacles.y[None] - corners.y[:, None])
+    distance = away.y * edge.x[:, None] - away.x * edge.y[:, None]
+    is_inside = jnp.all(distance < SKIN * jnp.sqrt(dot(edge, edge))[:, None], axis=0)
     return sinks | jnp.any(is_inside, axis=0)
