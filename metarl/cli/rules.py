@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl.experiments.config import AgentConfig
-from metarl.run.config_codec import decode, encode
+from metarl.run.config_codec import decode
 
 
 def rule_directory(path: Path) -> Path:
@@ -41,9 +41,9 @@ def find_rule(path: Path) -> tuple[Any, AgentConfig | None]:
         )
     rule = load_rule(rule_directory(path))
     config = rule.record.get("config")
-    # The agent alone is read, and what was not yet configured then is as by default: rules outlive changes.
+    # The agent alone is read, so that rules outlive changes of everything else.
     agent = config.get("agent") if isinstance(config, dict) else None
-    return rule, decode({**encode(AgentConfig()), **agent}, (AgentConfig,)) if agent else None
+    return rule, decode(agent, (AgentConfig,)) if agent else None
 
 
 def objective_of(rule: Any, agent: AgentConfig, action_space: Any) -> Any:

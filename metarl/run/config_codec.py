@@ -32,12 +32,14 @@ def encode(config: Any) -> Any:
 def decode(data: Any, types: Iterable[type]) -> Any:
     """Returns the object that `encode` was given.
 
+    A field that the data does not have, because they are older than it, takes its default.
+
     Args:
         data: JSON values from `encode`.
         types: the dataclasses that may appear; nothing else is ever constructed.
 
     Raises:
-        UserError: naming an unknown type, an unknown field, a missing field, or what a dataclass said to its values.
+        UserError: naming an unknown type, an unknown field, a missing field without a default, or what a dataclass said to its values.
     """
     return _decode(data, {t.__name__: t for t in types}, "config")
 
@@ -76,6 +78,10 @@ def _stored_fields(cls):
     return [f for f in dataclasses.fields(cls) if f.init]
 
 
+def _has_default(field):
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+
+
 def _decode(data, types, where):
     if isinstance(data, list):
         return tuple(_decode(item, types, f"{where}[{index}]") for index, item in enumerate(data))
@@ -95,8 +101,9 @@ def _decode(data, types, where):
 
 
 def _check_fields(data, cls, where):
-    known = {f.name for f in _stored_fields(cls)}
-    unknown, missing = sorted(set(data) - known - {TAG}), sorted(known - set(data))
+    fields = _stored_fields(cls)
+    known, required = {f.name for f in fields}, {f.name for f in fields if not _has_default(f)}
+    unknown, missing = sorted(set(data) - known - {TAG}), sorted(required - set(data))
     if unknown or missing:
         faults = [f"unknown field {name!r}" for name in unknown] + [f"missing field {name!r}" for name in missing]
         raise UserError(f"{where} has {', '.join(faults)}; {cls.__name__} has the fields {', '.join(sorted(known))}")

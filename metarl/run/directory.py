@@ -126,14 +126,14 @@ def open_run(
     if decode(encoded, types) != config:
         raise UserError(f"the config {config!r} changes when it is stored and loaded; a run needs one that does not")
     path = Path(root).absolute() / name
-    _check_existing(path, encoded)
+    _check_existing(path, encoded, types)
     if not is_lead:
         return RunDirectory(path, config, is_lead=False)
     with contextlib.ExitStack() as undo, explain_os_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         lock = _lock(path)
         undo.callback(os.close, lock)
-        exists = _check_existing(path, encoded)  # again, because another process may have made it meanwhile
+        exists = _check_existing(path, encoded, types)  # again, because another process may have made it meanwhile
         for folder in ("checkpoints", "export"):
             (path / folder).mkdir(exist_ok=True)
         if not exists:
@@ -183,14 +183,14 @@ def sync_directory(path: Path) -> None:
             os.close(descriptor)
 
 
-def _check_existing(path: Path, encoded: Any) -> bool:
+def _check_existing(path: Path, encoded: Any, types: tuple[type, ...]) -> bool:
     """Returns whether the run exists; raises unless it is this run or there is nothing yet."""
     if not os.path.lexists(path):
         return False
     if not path.is_dir():
         raise UserError(f"{path} exists and is not a directory; choose another name for the run")
     if (path / "config.json").exists():
-        changed = differences(_read_config(path), encoded)
+        changed = differences(_with_defaults(_read_config(path), types), encoded)
         if changed:
             raise UserError(
                 f"the run {path} has another config ({'; '.join(changed)}); "
@@ -201,6 +201,14 @@ def _check_existing(path: Path, encoded: Any) -> bool:
     if not all(_is_beginning(entry) for entry in path.iterdir()):
         raise UserError(f"{path} exists but is not a run, because it has no config.json; choose another name")
     return False
+
+
+def _with_defaults(data: Any, types: tuple[type, ...]) -> Any:
+    """Returns a stored config with the defaults of fields that are newer than it; as it is if it cannot be read."""
+    try:
+        return encode(decode(data, types))
+    except UserError:
+        return data
 
 
 def _is_beginning(path: Path) -> bool:

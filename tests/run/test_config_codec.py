@@ -23,14 +23,14 @@ class Population:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    kind: str = "lpg"
+    kind: str
     hidden: tuple[int, ...] = (64, 64)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     population: Population = Population()
-    rules: tuple[Rule, ...] = (Rule(), Rule("lpo", ()))
+    rules: tuple[Rule, ...] = (Rule("lpg"), Rule("lpo", ()))
     limit: float | None = None
     is_temporal: bool = True
     derived: int = dataclasses.field(init=False, default=7)
@@ -44,7 +44,7 @@ values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4).map(tup
 
 @given(values, values)
 def test_every_storable_config_loads_to_an_equal_object(kind, limit):
-    config = Config(rules=(Rule(kind=kind), Rule(hidden=(limit,))), limit=limit)
+    config = Config(rules=(Rule(kind=kind), Rule("lpg", hidden=(limit,))), limit=limit)
     text = json.dumps(encode(config), allow_nan=False)
     loaded = decode(json.loads(text), TYPES)
     assert loaded == config
@@ -68,7 +68,7 @@ def test_infinities_are_standard_json_and_survive():
 @pytest.mark.parametrize("value", [[1], {"a": 1}, {1}, math.nan, np.float64(1.0), np.int32(1), b"x", Rule, object()])
 def test_what_would_not_load_equal_is_refused_by_name(value):
     with pytest.raises(UserError, match=r"config\.rules\[0\]\.hidden"):
-        encode(Config(rules=(Rule(hidden=value),)))
+        encode(Config(rules=(Rule("lpg", hidden=value),)))
 
 
 def test_a_field_named_like_the_tag_is_refused():
@@ -88,7 +88,7 @@ def changed(**changes):
         (changed(population={"type": "int"}), r"config\.population has the unknown type 'int'"),
         (changed(rules=[{"size": 1}]), r"config\.rules\[0\] has the unknown type None"),
         (changed(colour="red"), "unknown field 'colour'; Config has the fields is_temporal, limit, population, rules"),
-        (changed(population={"type": "Population", "size": 1}), r"config\.population has missing field 'std'"),
+        (changed(rules=[{"type": "Rule", "hidden": []}]), r"config\.rules\[0\] has missing field 'kind'"),
         (changed(derived=7), "unknown field 'derived'"),
         (changed(population={"type": "Population", "size": 0, "std": 0.1}), "not a valid Population: size is 0"),
         (changed(population={"type": "Population", "size": "a", "std": 0.1}), "not a valid Population"),
@@ -97,6 +97,12 @@ def changed(**changes):
 def test_what_is_wrong_with_stored_data_is_named(data, message):
     with pytest.raises(UserError, match=message):
         decode(data, TYPES)
+
+
+def test_fields_newer_than_the_data_take_their_defaults():
+    older = changed(population={"type": "Population", "size": 3})
+    del older["limit"]
+    assert decode(older, TYPES) == Config(Population(3))
 
 
 def test_only_allowed_types_are_constructed():
@@ -110,7 +116,7 @@ def test_equal_configs_have_no_differences():
 
 
 def test_each_difference_names_its_field_and_both_values():
-    given_now = Config(Population(32), (Rule(), Rule("a2c", (8,))), limit=math.inf, is_temporal=False)
+    given_now = Config(Population(32), (Rule("lpg"), Rule("a2c", (8,))), limit=math.inf, is_temporal=False)
     assert differences(Config(), given_now) == [
         "population.size: 64 on disk, 32 given",
         "rules[1].kind: 'lpo' on disk, 'a2c' given",
@@ -121,7 +127,7 @@ def test_each_difference_names_its_field_and_both_values():
 
 
 def test_differences_cover_types_fields_and_lengths():
-    older = changed(population=encode(Rule()), colour="red", rules=encode(Config())["rules"][:1])
+    older = changed(population=encode(Rule("lpg")), colour="red", rules=encode(Config())["rules"][:1])
     del older["limit"]
     assert differences(older, Config(limit=0.5)) == [
         "population: Rule on disk, Population given",

@@ -55,6 +55,16 @@ def test_equal_config_continues_the_run_and_keeps_all_files(started):
     }
 
 
+def test_a_run_from_before_a_field_existed_continues_with_its_default(started):
+    file = started / "a/config.json"
+    file.write_text(json.dumps({"type": "Config", "size": 64}))
+    with pytest.raises(UserError, match="name: 'x' on disk, 'y' given"):
+        open_run(started, "a", Config(name="y"), TYPES)
+    with open_run(started, "a", Config(), TYPES) as run:
+        assert run.config == Config()
+    assert load_run(started / "a", TYPES).config == Config()
+
+
 def test_other_config_is_refused_by_field_and_touches_nothing(started):
     before = contents(started)
     with pytest.raises(UserError, match="size: 64 on disk, 32 given; name: 'x' on disk, 'y' given.*--name, or delete"):
