@@ -1,0 +1,1 @@
+"""Meta-Bayesian optimisation: a transformer neural process that chooses what to evaluate next."""
