@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from gymnax.environments import spaces
 from jaxtyping import Array, Bool, Float, Int
 
-from envs.blackbox.task import MAX_DIMENSIONS, NUM_INIT, NUMERIC, BlackBoxParams, pool_params, regret
+from envs.blackbox.task import NUM_INIT, NUMERIC, BlackBoxParams, pool_params, regret
 from envs.uniform_noise import UniformNoiseEnvironment
 
 Observation = dict[str, Array]

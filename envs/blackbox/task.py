@@ -88,7 +88,7 @@ def regret(best: Float[Array, "*batch"], params: Any) -> Float[Array, "*batch"]:
     return jnp.clip(share, 0.0, 1.0)
 
 
-def sub_pool(key: Array, params: BlackBoxParams, size: int) -> BlackBoxParams:
+def sub_pool(key: Array, params: Any, size: int) -> BlackBoxParams:
     """Returns the task of `size` candidates drawn without replacement; consumes the key.
 
     Padding is drawn only where there are fewer candidates.
