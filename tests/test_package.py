@@ -45,6 +45,11 @@ def test_wheel_holds_every_module_and_the_typing_marker(installed):
     assert (installed / "metarl" / "py.typed").is_file()
 
 
+def test_wheel_holds_the_tables_with_their_licences(installed):
+    names = {path.name for path in (installed / "envs" / "blackbox" / "data").iterdir()}
+    assert names == {path.name for path in (ROOT / "envs" / "blackbox" / "data").iterdir()} >= {"NOTICE", "README.md"}
+
+
 def test_packages_import_from_the_wheel_in_another_directory(installed, tmp_path):
     code = f"import {', '.join(PACKAGES)}; print(*(m.__file__ for m in ({', '.join(PACKAGES)})), sep='\\n')"
     origins = run(sys.executable, "-c", code, cwd=tmp_path, path=installed).splitlines()

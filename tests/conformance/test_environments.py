@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from gymnax.environments.environment import Environment
 
+from envs.blackbox.environment import BlackBox
+from envs.blackbox.task import CATEGORICAL, NUMERIC, pool_params
 from envs.brax_env import BraxEnvironment
 from envs.domains import make_domain
 from envs.gridworld_dense import DenseGridWorld
@@ -38,6 +40,19 @@ def sampled_tracks(family):
     return family.env, [jax.jit(family.sample)(jax.random.key(i)).params for i in range(3)]
 
 
+def sampled_pools():
+    """Returns a black box and three pools, the second with a category, the third with padding."""
+    x, y = jax.random.uniform(jax.random.key(0), (3, 12, 2)), jax.random.normal(jax.random.key(1), (3, 12))
+    kind = jnp.full((2,), NUMERIC, jnp.int32)
+    category = jnp.round(x[1].at[:, 0].set(0.0) * 2) + x[1].at[:, 1].set(0.0)
+    pools = [
+        pool_params(x[0], kind, y[0], horizon=9, num_init=3),
+        pool_params(category, kind.at[1].set(CATEGORICAL), y[1], horizon=5, num_init=2),
+        pool_params(x[2], kind, y[2], is_valid=jnp.arange(12) < 8, horizon=10, num_init=3),
+    ]
+    return BlackBox(12, max_horizon=10, max_init=3), pools
+
+
 WORLDS = {  # name: () -> (environment, three worlds it can be)
     "gridworld": lambda: (gridworld_family("debug").env, sampled_levels("debug")),
     "gridworld dense": lambda: (DenseGridWorld(4, 2, 2), sampled_levels("debug")),
@@ -55,6 +70,7 @@ WORLDS = {  # name: () -> (environment, three worlds it can be)
     "darkroom permuted": lambda: sampled_tasks("darkroom-permuted@size=4"),
     "darkroom terminating": lambda: sampled_tasks("darkroom@size=3,start=centre,terminates=true"),
     "tabular mdp": lambda: sampled_tasks("tabular-mdp@num_states=4,rewards=uniform,noise=0.001,start=random"),
+    "black box": sampled_pools,
     "key to door": lambda: sampled_tasks("key-to-door@size=4,start=random"),
     "visual room": lambda: sampled_tasks("visual-room"),
     "walker": lambda: sampled_tracks(stump_tracks()),
