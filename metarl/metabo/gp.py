@@ -127,9 +127,7 @@ def fit(data: Data, last: Hyper, *, num_evaluations: int = NUM_EVALUATIONS) -> H
     return unpack(found.x)
 
 
-def posterior(
-    hyper: Hyper, data: Data, cross: Float[Array, "D L N"]
-) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
+def posterior(hyper: Hyper, data: Data, cross: Float[Array, "D L N"]) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
     """Returns mean and standard deviation of the noiseless function at candidates, in units of z.
 
     Args:

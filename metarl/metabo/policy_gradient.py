@@ -1,7 +1,7 @@
 """The reinforcement half: proximal policy optimisation of which candidate is evaluated next.
 
-Source: Schulman et al. 2017 (PPO); Maraval et al. 2023 (NAP), section 3.2. The baseline without a critic, other episodes
-of the same task from the same start, is that of Shao et al. 2024.
+Source: Schulman et al. 2017 (PPO); Maraval et al. 2023 (NAP), section 3.2. The baseline without a critic, which is the
+mean of other episodes of the same task from the same start, is that of Shao et al. 2024.
 """
 
 from collections.abc import Callable

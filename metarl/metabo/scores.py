@@ -56,11 +56,15 @@ def random_regret_curve(y: ArrayLike, initial: ArrayLike, horizon: int) -> Float
     """
     values, chosen = np.asarray(y, np.float64), np.asarray(initial)
     if not np.all(np.isfinite(values)) or len(chosen) < 1 or len(np.unique(chosen)) < len(chosen):
-        raise ValueError(f"{len(chosen)} initial points {chosen.tolist()} were given; give finite objectives and "
-                         "different points, at least one")
+        raise ValueError(
+            f"{len(chosen)} initial points {chosen.tolist()} were given; give finite objectives and "
+            "different points, at least one"
+        )
     if np.min(chosen) < 0 or np.max(chosen) >= len(values) or horizon < 0:
-        raise ValueError(f"initial points {chosen.tolist()} and a horizon of {horizon} were given; points lie in "
-                         f"[0, {len(values)}) and a horizon is at least 0")
+        raise ValueError(
+            f"initial points {chosen.tolist()} and a horizon of {horizon} were given; points lie in "
+            f"[0, {len(values)}) and a horizon is at least 0"
+        )
     start = np.max(values[chosen])
     rest = np.maximum(np.delete(values, chosen), start)
     best = [start, *(expected_best_of_random(rest, min(n, len(rest))) for n in range(1, horizon + 1) if len(rest))]
@@ -95,7 +99,13 @@ def harmonic(n: int) -> float:
 
 
 def paired_difference(
-    a: ArrayLike, b: ArrayLike, groups: ArrayLike, *, confidence: float = 0.95, num_resamples: int = 10000, seed: int = 0
+    a: ArrayLike,
+    b: ArrayLike,
+    groups: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    num_resamples: int = 10000,
+    seed: int = 0,
 ) -> PairedDifference:
     """Returns the mean of a - b over tasks with its paired bootstrap interval; what shares a task is averaged first.
 
@@ -112,8 +122,10 @@ def paired_difference(
     """
     difference, labels = np.asarray(a, np.float64) - np.asarray(b, np.float64), np.asarray(groups)
     if np.shape(a) != np.shape(b) or difference.shape != labels.shape or difference.ndim != 1:
-        raise ValueError(f"scores of shapes {np.shape(a)}, {np.shape(b)} and groups {labels.shape} were given; "
-                         "give three vectors of one length")
+        raise ValueError(
+            f"scores of shapes {np.shape(a)}, {np.shape(b)} and groups {labels.shape} were given; "
+            "give three vectors of one length"
+        )
     tasks, place = np.unique(labels, return_inverse=True)
     means = np.bincount(place, weights=difference) / np.bincount(place)
     low, high = stratified_bootstrap(means, np.mean, num_resamples=num_resamples, confidence=confidence, seed=seed)

@@ -21,7 +21,9 @@ class Trajectory(NamedTuple):
     """Best value so far, from the initial points alone onwards; minus infinity without any."""
 
 
-def run_trajectory(optimiser: Optimiser, env: BlackBox, params: Any, initial: Int[Array, " I"], key: Array) -> Trajectory:
+def run_trajectory(
+    optimiser: Optimiser, env: BlackBox, params: Any, initial: Int[Array, " I"], key: Array
+) -> Trajectory:
     """Returns the trajectory of `env.max_horizon` = T choices, whatever the task's own horizon; consumes the key.
 
     The optimiser is given the params without the objective.
