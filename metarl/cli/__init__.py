@@ -9,11 +9,12 @@ COMMANDS = {
     "discover": "evolve a learning rule; the same command continues a run that was stopped",
     "pretrain": "train a model that acts in context; the same command continues a run that was stopped",
     "teach": "students by curriculum teachers; the same command continues a run that was stopped",
-    "evaluate": "a rule, or a pretrained model, against baselines on held-out tasks",
+    "metabo": "train a neural process that optimises; the same command continues a run that was stopped",
+    "evaluate": "a rule, a pretrained model or a neural process against baselines on held-out tasks",
     "compare": "several seeds of one kind of run against several of another",
     "plot": "write the report page of a run, an evaluation or a rule",
     "zoo": "list, show and make trained rules and models that ship with the package",
-    "presets": "list the named configurations of discover, pretrain and teach",
+    "presets": "list the named configurations of discover, pretrain, teach and metabo",
 }
 USAGE = "usage: metarl [-h] {" + ",".join(COMMANDS) + "} ...\n\nLearn reinforcement-learning algorithms.\n\ncommands:\n"
 
@@ -67,6 +68,8 @@ def _run(command: str, words: list[str]) -> None:
         from metarl.cli.pretrain import pretrain as run
     elif command == "teach":
         from metarl.cli.teach import teach as run
+    elif command == "metabo":
+        from metarl.cli.metabo import metabo as run
     elif command == "evaluate":
         from metarl.cli.evaluate import evaluate as run
     elif command == "compare":

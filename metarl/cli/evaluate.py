@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from metarl.cli.evaluate_model import evaluate_model
+from metarl.cli.evaluate_nap import evaluate_nap
 from metarl.cli.finished import tell, write_arrays, write_evaluation
 from metarl.cli.machine import prepare_jax
-from metarl.cli.models import is_pretraining
+from metarl.cli.models import is_metabo, is_pretraining
 from metarl.cli.parse import parse
 from metarl.cli.rules import find_rule, objective_of
 from metarl.cli.tables import print_tables
@@ -25,7 +26,8 @@ class EvaluateArguments:
     """Train fresh agents with a rule, and with baselines, on held-out tasks, and write every number.
 
     The same command continues an evaluation that was stopped, at the arm, environment and horizon where it was. A
-    pretrained model is named first and has options of its own: 'metarl evaluate MODEL --help' explains them.
+    pretrained model or a neural process is named first and has options of its own: 'metarl evaluate MODEL --help'
+    explains them.
     """
 
     rule: Annotated[Path, tyro.conf.Positional]
@@ -57,6 +59,9 @@ def evaluate(words: list[str]) -> None:
     """
     if any(is_pretraining(Path(word)) for word in words[:1]):
         evaluate_model(words)
+        return
+    if any(is_metabo(Path(word)) for word in words[:1]):
+        evaluate_nap(words)
         return
     arguments = parse(EvaluateArguments, words, prog="metarl evaluate")
     out = arguments.out or Path("evaluations") / f"{arguments.rule.resolve().name}.json"

@@ -111,8 +111,9 @@ def _train(arguments: MetaboArguments, directory: RunDirectory, built: Any, mesh
     if directory.is_lead:
         sessions = read_sessions(directory)
         record = {"run": directory.name, "config": encode(config), "git": sessions[-1]["git"] if sessions else None}
-        save_nap(directory.export / "pretrained", built.settings, exported["pretrained"], {**record, "head": "np-ei"})
-        save_nap(directory.export, built.settings, exported["best"], {**record, "head": "nap"})
+        head = "acquisition" if config.policy.iterations else "ei"
+        save_nap(directory.export / "pretrained", built.settings, exported["pretrained"], {**record, "head": "ei"})
+        save_nap(directory.export, built.settings, exported["best"], {**record, "head": head})
 
 
 def _examine(arguments: MetaboArguments, directory: RunDirectory, words: list[str]) -> None:

@@ -44,6 +44,22 @@ def find_model(path: Path) -> Any:
     return load_model(directory)
 
 
+def is_metabo(path: Path) -> bool:
+    """Returns whether the path names a run of meta-Bayesian optimisation, finished or not, or a neural process."""
+    config = path / "config.json"
+    is_run = config.is_file() and '"MetaboConfig"' in config.read_text()
+    return is_run or nap_directory(path) is not None
+
+
+def nap_directory(path: Path) -> Path | None:
+    """Returns the directory that holds `nap.npz` and `nap.json`, or None if the path does not name one."""
+    from metarl import zoo
+
+    if not path.exists() and str(path) in zoo.nap_names():
+        return zoo.directory_of(str(path))
+    return next((directory for directory in (path / "export", path) if (directory / "nap.json").is_file()), None)
+
+
 def is_teaching(path: Path) -> bool:
     """Returns whether the path names a teaching run, finished or not."""
     config = path / "config.json"

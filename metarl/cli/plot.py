@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from metarl.cli.models import is_pretraining, is_teaching
+from metarl.cli.models import is_metabo, is_pretraining, is_teaching
 from metarl.cli.parse import parse
 
 
@@ -36,6 +36,10 @@ def plot(words: list[str]) -> None:
     arguments = parse(PlotArguments, words, prog="metarl plot")
     if is_pretraining(arguments.run):
         from analysis.incontext import write_pretrain_report as write
+
+        report = write(arguments.run)
+    elif is_metabo(arguments.run):
+        from analysis.bo import write_metabo_report as write
 
         report = write(arguments.run)
     elif is_teaching(arguments.run):

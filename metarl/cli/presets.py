@@ -1,5 +1,6 @@
 """`metarl presets`."""
 
+from metarl.experiments.metabo_presets import METABO_PRESETS
 from metarl.experiments.presets import PRESETS
 from metarl.experiments.pretrain_presets import PRETRAIN_PRESETS
 from metarl.experiments.teach_presets import TEACH_PRESETS
@@ -13,7 +14,8 @@ def presets(words: list[str]) -> None:
     """
     if words and words[0] not in ("-h", "--help"):
         raise ValueError(f"'metarl presets' takes no arguments, but {' '.join(words)!r} was given")
-    for command, known in (("discover", PRESETS), ("pretrain", PRETRAIN_PRESETS), ("teach", TEACH_PRESETS)):
+    known_of = {"discover": PRESETS, "pretrain": PRETRAIN_PRESETS, "teach": TEACH_PRESETS, "metabo": METABO_PRESETS}
+    for command, known in known_of.items():
         print(f"metarl {command} --preset ...")
         for name, preset in known.items():
             print(f"  {name:22s} {preset.purpose}")

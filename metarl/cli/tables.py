@@ -96,3 +96,28 @@ def print_teaching_table(rows: list[dict[str, Any]]) -> None:
 def _mastered(row: dict[str, Any]) -> str:
     p = row.get("welch_p")
     return f"{row['iqm']:.1f} [{row['low']:.1f}, {row['high']:.1f}]" + ("" if p is None else f" p {p:.1g}")
+
+
+def print_regret_tables(rows: list[dict[str, Any]]) -> None:
+    """Prints, for each suite, the regret of every optimiser by evaluations, and differences of areas under curves."""
+    for env in dict.fromkeys(row["env"] for row in rows):
+        regrets = [row for row in rows if row["env"] == env and row["metric"] == "regret"]
+        areas = {row["arm"]: row for row in rows if row["env"] == env and row["metric"] == "regret_auc"}
+        if not areas:
+            continue
+        arms, budgets = list(areas), list(dict.fromkeys(row["setting"]["evaluations"] for row in regrets))
+        cells = {(row["arm"], row["setting"]["evaluations"]): f"{row['mean']:.4f}" for row in regrets}
+        first = next(iter(areas.values()))
+        print(
+            f"\n{env}: mean regret after the initial points, {first['num_trajectories']} trajectories in "
+            f"{len(first['values'])} tasks; AUC is the mean over 0 to {first['setting']['horizon']} evaluations"
+        )
+        width = max(map(len, arms))
+        print(" " * width + "".join(f"{budget:>9}" for budget in budgets) + "      AUC")
+        for arm in sorted(arms, key=lambda arm: areas[arm]["mean"]):
+            numbers = "".join(f"{cells[arm, budget]:>9s}" for budget in budgets)
+            print(f"{arm:{width}s}{numbers}{areas[arm]['mean']:>9.4f}")
+        for row in rows:
+            if row["env"] == env and row["metric"] == "regret_auc_difference":
+                interval = f"[{row['low']:+.4f}, {row['high']:+.4f}]"
+                print(f"  {row['arm']} - {row['setting']['minus']}: {row['mean']:+.4f} {interval} (95 %, over tasks)")

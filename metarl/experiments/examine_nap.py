@@ -44,10 +44,11 @@ def arms_of(model: TrainedNAP, pretrained: TrainedNAP | None = None) -> dict[str
     The learned acquisition is there if it was trained; expected improvement on the same predictions always; on those
     before reinforcement learning as `np-ei-pretrained`, where they are given.
     """
-    heads = ["nap", "np-ei"] if model.record.get("head") == "nap" else ["np-ei"]
-    arms = {head: nap_optimiser(model.nap, model.params, head) for head in heads}
+    arms = {"np-ei": nap_optimiser(model.nap, model.params, "ei")}
+    if model.record["head"] == "acquisition":
+        arms["nap"] = nap_optimiser(model.nap, model.params, "acquisition")
     if pretrained is not None:
-        arms["np-ei-pretrained"] = nap_optimiser(pretrained.nap, pretrained.params, "np-ei")
+        arms["np-ei-pretrained"] = nap_optimiser(pretrained.nap, pretrained.params, "ei")
     return arms
 
 

@@ -182,9 +182,9 @@ class ValidationConfig:
 class ScoringConfig:
     """The examination at the end: the model and its rivals optimise tables of the split for testing."""
 
-    suites: tuple[Literal["xgb", "hpo-tables", "bbob"], ...] = ("xgb",)
+    suites: tuple[Literal["xgb", "hpo-tables", "bbob", "sklearn", "abc", "scip"], ...] = ("xgb",)
     """What is optimised. xgb: tables of XGBoost, new data sets in a known space; hpo-tables: other measured tables, of
-    which some are of known spaces; bbob: test functions, which are new."""
+    which some are of known spaces; bbob: test functions, which are new; sklearn, abc, scip: real tools."""
     horizon: int = 45
     """Evaluations after the initial ones."""
     seeds: int = 5

@@ -38,11 +38,11 @@ def _draw(nap: NAP, params: Any, belief: Belief, progress: Array, key: Array) ->
     return nap.bars.sample(key, belief.reading.bars)
 
 
-HEADS: dict[str, Score] = {"nap": _learned, "np-ei": _improvement, "np-ucb": _upper_bound, "np-ts": _draw}
+HEADS: dict[str, Score] = {"acquisition": _learned, "ei": _improvement, "ucb": _upper_bound, "thompson": _draw}
 """What candidates are scored by: the learned acquisition, or a rule on the bars."""
 
 
-def nap_optimiser(nap: NAP, params: Any, head: str = "nap") -> Optimiser:
+def nap_optimiser(nap: NAP, params: Any, head: str = "acquisition") -> Optimiser:
     """Returns the optimiser that evaluates the candidate of the largest score.
 
     Args:

@@ -1,0 +1,71 @@
+"""`metarl evaluate NAP`: a neural process and its rivals optimise what it was not trained on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from metarl.cli.finished import tell, write_arrays, write_evaluation
+from metarl.cli.machine import prepare_jax
+from metarl.cli.models import nap_directory
+from metarl.cli.parse import parse
+from metarl.cli.tables import print_regret_tables
+from metarl.experiments.metabo_config import ScoringConfig
+from metarl.run.directory import check_output
+
+
+@dataclass(frozen=True)
+class EvaluateNAPArguments:
+    """Let a neural process and its rivals optimise held-out pools, and write every number."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """Run of 'metarl metabo', directory of an exported neural process (nap.npz and nap.json), or its name in the zoo.
+    """
+    suite: tuple[Literal["xgb", "hpo-tables", "bbob", "sklearn", "abc", "scip"], ...] = ("xgb",)
+    """What is optimised. xgb: 13 tables of XGBoost; hpo-tables: 6 other measured tables; bbob: 24 test functions in 2,
+    3 and 5 dimensions; sklearn, abc, scip: classifiers, logic synthesis and integer programs, evaluated here and kept.
+    """
+    horizon: int = 45
+    """Evaluations after the five initial ones."""
+    seeds: int = 5
+    """Starts in each task."""
+    batch_size: int = 32
+    """Trajectories at once; memory is linear in it."""
+    seed: int = 0
+    """Root of what optimisers draw."""
+    out: Path | None = None
+    """Evaluation file to write (JSON); curves (npz) get the same name. None: evaluations/<model>.json."""
+
+
+def evaluate_nap(words: list[str]) -> None:
+    """Runs the command; see `EvaluateNAPArguments`.
+
+    Raises:
+        ValueError: for anything the user can mend, in one sentence.
+    """
+    arguments = parse(EvaluateNAPArguments, words, prog="metarl evaluate")
+    out = arguments.out or Path("evaluations") / f"{arguments.model.resolve().name}.json"
+    check_output(out, (".npz", ".html"))
+    if not 0 <= arguments.seed < 2**32:
+        raise ValueError(f"--seed is {arguments.seed}; it must lie in [0, 2^32)")
+    config = ScoringConfig(arguments.suite, arguments.horizon, arguments.seeds, arguments.batch_size)
+    prepare_jax()
+    from metarl.experiments.examine_nap import examine
+    from metarl.metabo.export import load_nap
+
+    directory = nap_directory(arguments.model)
+    if directory is None:
+        raise ValueError(f"the run {arguments.model} has not exported a model yet; let 'metarl metabo' finish it first")
+    pretrained = directory / "pretrained"
+    findings = examine(
+        load_nap(directory),
+        config,
+        seed=arguments.seed,
+        pretrained=load_nap(pretrained) if (pretrained / "nap.json").is_file() else None,
+        report=tell,
+    )
+    write_arrays(out.with_suffix(".npz"), findings.arrays())
+    write_evaluation(out, findings.rows, "evaluate", words)
+    print_regret_tables(findings.rows)
+    print(f"\nnumbers: {out}\ncurves:  {out.with_suffix('.npz')}")
