@@ -152,7 +152,11 @@ def gp_prior(
 
 def gp_prior_family(**settings: object) -> TaskFamily:
     """Returns the family of a prior's tasks; settings and errors are those of `gp_prior`."""
-    prior = gp_prior(**settings)
+    return family_of(gp_prior(**settings))
+
+
+def family_of(prior: GPPrior) -> TaskFamily:
+    """Returns the family of a prior's tasks."""
     return TaskFamily(
         name=f"blackbox/gp-{prior.kinds}",
         env=BlackBox(prior.num_candidates, max_horizon=prior.horizon, max_init=prior.num_init),

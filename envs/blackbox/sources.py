@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from envs.blackbox.environment import BlackBox
+from envs.blackbox.gp_prior import GPPrior, family_of, gp_prior
 from envs.family import TaskFamily
 from envs.naming import check_name, options_in
 
@@ -28,7 +29,8 @@ def make_source(spec: str, *, num_candidates: int = 110, horizon: int = 45) -> T
     name = spec.split("@")[0]
     check_name(name, SOURCES, "source of pools")
     factory = SOURCES[name]
-    return factory(BlackBox(num_candidates, max_horizon=horizon), **options_in(spec, factory))
+    made = factory(BlackBox(num_candidates, max_horizon=horizon), **options_in(spec, factory))
+    return family_of(made) if isinstance(made, GPPrior) else made
 
 
 def _xgb_bank(env: BlackBox, num_draws: int = 49) -> TaskFamily:
@@ -43,16 +45,24 @@ def _tables(env: BlackBox, num_rows: int = 2000) -> TaskFamily:
     return bank_family(table_bank(num_rows=num_rows), env.num_candidates, horizon=env.max_horizon, env=env)
 
 
-def _gp_prior(
+def make_prior(spec: str, *, num_candidates: int = 110, horizon: int = 45) -> GPPrior:
+    """Returns the law behind a source `gp-prior`, which also tells the kernel of each task.
+
+    Raises:
+        ValueError: if the source is another, or an option is unknown.
+    """
+    check_name(spec.split("@")[0], ("gp-prior",), "law of functions")
+    return _prior(BlackBox(num_candidates, max_horizon=horizon), **options_in(spec, _prior))
+
+
+def _prior(
     env: BlackBox,
     min_dimensions: int = 1,
     max_dimensions: int = 8,
     kinds: str = "mixed",
     output_share: float = 0.2,
-) -> TaskFamily:
-    from envs.blackbox.gp_prior import gp_prior_family
-
-    return gp_prior_family(
+) -> GPPrior:
+    return gp_prior(
         num_candidates=env.num_candidates,
         dimensions=(min_dimensions, max_dimensions),
         kinds=kinds,
@@ -61,5 +71,5 @@ def _gp_prior(
     )
 
 
-SOURCES: dict[str, Callable[..., Any]] = {"xgb-bank": _xgb_bank, "tables": _tables, "gp-prior": _gp_prior}
+SOURCES: dict[str, Callable[..., Any]] = {"xgb-bank": _xgb_bank, "tables": _tables, "gp-prior": _prior}
 """Families by name."""

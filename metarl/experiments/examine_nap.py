@@ -70,7 +70,7 @@ def examine_optimisers(
         report: told who is at work.
     """
     horizon = int(np.max(np.asarray(suite.params.horizon)))
-    env = BlackBox(suite.params.y.shape[1], max_horizon=horizon)
+    env = BlackBox(suite.params.is_valid.shape[1], max_horizon=horizon)
     y, is_valid = np.asarray(suite.params.y), np.asarray(suite.params.is_valid)
     curves = {
         "random": np.stack(

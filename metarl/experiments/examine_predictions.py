@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from envs.blackbox.gp_kernel import exact_gp_nll
+from envs.blackbox.sources import make_prior
 from envs.blackbox.suites import Suite
 from metarl.experiments.evaluate import row_of
 from metarl.metabo.export import TrainedNAP
@@ -15,6 +17,8 @@ from metarl.metabo.network import Evaluations
 
 CONTEXTS = (5, 20, 45)
 """Evaluations that predictions are made from."""
+PRIOR_CONTEXTS = (5, 20, 50)
+"""Evaluations that predictions under a known law are made from."""
 COVERAGES = (0.5, 0.9)
 """Probabilities of the central intervals whose coverage is counted."""
 
@@ -55,3 +59,38 @@ def _predict(model: TrainedNAP, task: Any, key: Array, count: int) -> tuple[Arra
     below = jax.vmap(model.nap.bars.cdf)(belief.reading.bars, z)
     inside = [jnp.mean((jnp.abs(below - 0.5) <= c / 2.0).astype(jnp.float32), where=rest) for c in COVERAGES]
     return jnp.nanmedian(loss), jnp.stack(inside)
+
+
+def prior_predictions(
+    model: TrainedNAP, spec: str, *, num_candidates: int, num_tasks: int, seed: int
+) -> list[dict[str, Any]]:
+    """Returns rows `nll` of the model (`np`) and of exact inference under the law of each task (`gp-exact`).
+
+    Both are means over what is not in the context, in nats and in units of the context's spread. Exact inference knows
+    the lengthscales, the noise and which dimensions matter, which the model has to infer.
+
+    Args:
+        model: a trained model.
+        spec: source of the tasks, such as `gp-prior@max_dimensions=4`.
+        num_candidates: candidates of a pool, more than the largest context.
+        num_tasks: K.
+        seed: of tasks and contexts.
+    """
+    prior = make_prior(spec, num_candidates=num_candidates)
+    rows = []
+    for count in PRIOR_CONTEXTS:
+
+        def one(key: Array, count: int = count) -> tuple[Array, Array]:
+            task, kernel = prior.sample_with_kernel(key)
+            task, is_seen = task.params, jnp.ones((count,), bool)
+            x, y = task.x[:count], task.y[:count]
+            belief = model.nap.believe(model.params, task.kind, Evaluations(x, y, is_seen), task.x[count:])
+            own = jnp.mean(negative_log_likelihood(model.nap, belief, task.y[count:]))
+            exact = exact_gp_nll(kernel, (x, y, is_seen), (task.x[count:], task.y[count:]))
+            return own, jnp.mean(exact) - jnp.log(belief.scale.std)
+
+        keys = jax.random.split(jax.random.key(seed), num_tasks)
+        found = jax.jit(lambda keys, one=one: jax.lax.map(one, keys, batch_size=64))(keys)
+        for arm, values in zip(("np", "gp-exact"), found, strict=True):
+            rows.append(row_of(arm, spec, {"context": count}, "nll", np.asarray(values, np.float64), {}))
+    return rows

@@ -16,6 +16,9 @@ from metarl.networks.network import make_network
 from metarl.objectives.ppo import ppo
 from metarl.progress import Progress
 
+MAX_MINIBATCHES = 4
+"""Most parts that an episode is learned in, where nothing else is asked for."""
+
 
 class EncodedEnvironment(Environment):
     """A domain's environment whose observations are what networks are shown of them."""
@@ -63,7 +66,7 @@ def ppo_from_scratch(
     horizon: int | None = None,
     learning_rate: float = 3e-3,
     num_epochs: int = 8,
-    num_minibatches: int = 4,
+    num_minibatches: int | None = None,
     entropy: float = 0.05,
     hidden: tuple[int, ...] = (64, 64),
 ) -> Callable[[Any, Array], Float[Array, " E"]]:
@@ -79,7 +82,7 @@ def ppo_from_scratch(
         horizon: T, steps of an episode; None: the domain's own.
         learning_rate: of Adam.
         num_epochs: passes over each episode.
-        num_minibatches: parts of it; must divide T.
+        num_minibatches: parts of it; must divide T. None: up to 4, the most that do.
         entropy: weight of the entropy bonus.
         hidden: widths of the layers.
 
@@ -91,6 +94,8 @@ def ppo_from_scratch(
     horizon = domain.horizon if horizon is None else horizon
     if min(num_episodes, horizon) < 1:
         raise ValueError(f"num_episodes is {num_episodes} and horizon {horizon}; both must be at least 1")
+    if num_minibatches is None:
+        num_minibatches = max(parts for parts in range(1, MAX_MINIBATCHES + 1) if horizon % parts == 0)
     env = EncodedEnvironment(domain)
     objective = ppo(env.action_space(), entropy_coefficient=entropy)
     network = make_network(

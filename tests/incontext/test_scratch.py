@@ -73,6 +73,14 @@ def test_the_network_is_shown_encoded_observations_of_the_same_world():
     assert seen.shape == env.observation_space().shape and env.action_space().n == env.num_actions == 5
 
 
+@pytest.mark.parametrize("horizon", [50, 7])
+def test_episodes_of_any_length_are_learned_from(horizon):
+    domain = make_domain("darkroom@size=3")
+    learn = ppo_from_scratch(domain, num_episodes=2, horizon=horizon, num_epochs=1, hidden=(4,))
+    params = domain.family.sample(jax.random.key(0)).params
+    assert jax.eval_shape(learn, params, jax.random.key(1)).shape == (2,)
+
+
 def test_what_cannot_be_learned_so_is_refused():
     with pytest.raises(ValueError, match="continuous actions; PPO from scratch is here for discrete ones"):
         ppo_from_scratch(ROOM._replace(is_continuous=True), num_episodes=2)
