@@ -87,4 +87,4 @@ def test_what_cannot_be_learned_so_is_refused():
     with pytest.raises(ValueError, match="num_episodes is 0 and horizon 20; both must be at least 1"):
         ppo_from_scratch(ROOM, num_episodes=0)
     with pytest.raises(ValueError, match="4 minibatches do not divide a rollout of 10 x 1"):
-        ppo_from_scratch(ROOM, num_episodes=2, horizon=10)
+        ppo_from_scratch(ROOM, num_episodes=2, horizon=10, num_minibatches=4)
