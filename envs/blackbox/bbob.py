@@ -108,12 +108,13 @@ def bbob_pools(
             family = bbob_family(function, num_dims, num_candidates, design=design)
             sample = jax.jit(family.sample)
             for instance in instances:
-                key = _pool_key(function, num_dims, instance)
-                initial = jnp.stack([_initial(jax.random.fold_in(key, seed), num_candidates) for seed in seeds])
-                yield BBOBPool(f"bbob/f{function}-d{num_dims}-i{instance}", sample(key).params, initial)
+                key_pool, key_initial = jax.random.split(_key_of_pool(function, num_dims, instance))
+                keys = [jax.random.fold_in(key_initial, seed) for seed in seeds]
+                initial = jnp.stack([_initial(key, num_candidates) for key in keys])
+                yield BBOBPool(f"bbob/f{function}-d{num_dims}-i{instance}", sample(key_pool).params, initial)
 
 
-def _pool_key(*numbers: int) -> Array:
+def _key_of_pool(*numbers: int) -> Array:
     key = jax.random.key(0)
     for number in numbers:
         key = jax.random.fold_in(key, number)

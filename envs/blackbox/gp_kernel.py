@@ -42,20 +42,20 @@ def covariance(kernel: Kernel, a: Float[Array, "n D"], b: Float[Array, "m D"]) -
     return kernel_matrix(*warped, kernel.kind, kernel.lengthscale, kernel.shape)
 
 
-def values(kernel: Kernel, x: Float[Array, "N D"], normals: Float[Array, " N"]) -> Float[Array, " N"]:
+def draw_values(kernel: Kernel, x: Float[Array, "N D"], normals: Float[Array, " N"]) -> Float[Array, " N"]:
     """Returns the noisy values at these points that independent standard normals stand for."""
     everywhere = jnp.ones(x.shape[:1], bool)
     factor = masked_cholesky(covariance(kernel, x, x), everywhere, kernel.noise)
-    latent = jnp.matmul(factor, normals, precision=jax.lax.Precision.HIGHEST)
-    return output(kernel, latent)
+    noisy = jnp.matmul(factor, normals, precision=jax.lax.Precision.HIGHEST)
+    return to_output(kernel, noisy)
 
 
-def output(kernel: Kernel, latent: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+def to_output(kernel: Kernel, latent: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """Returns y of g + noise: ascending, and the identity for skew 0 and tail 1."""
     return jnp.sinh(kernel.tail * jnp.arcsinh(latent) - kernel.skew)
 
 
-def latent(kernel: Kernel, y: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+def to_latent(kernel: Kernel, y: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """Returns g + noise of y."""
     return jnp.sinh((jnp.arcsinh(y) + kernel.skew) / kernel.tail)
 
@@ -78,7 +78,7 @@ def posterior(
     """
     factor = masked_cholesky(covariance(kernel, context_x, context_x), is_seen, kernel.noise)
     cross = covariance(kernel, context_x, x)
-    mean, variance = masked_posterior(factor, cross, latent(kernel, context_y), is_seen)
+    mean, variance = masked_posterior(factor, cross, to_latent(kernel, context_y), is_seen)
     return mean, variance + kernel.noise
 
 
@@ -98,7 +98,7 @@ def exact_gp_nll(
     """
     x, y = targets
     mean, variance = posterior(kernel, *context, x)
-    g = latent(kernel, y)
+    g = to_latent(kernel, y)
     nll = 0.5 * (LOG_TWO_PI + jnp.log(variance) + (g - mean) ** 2 / variance)
     log_slope = 0.5 * (jnp.log1p(g**2) - jnp.log1p(y**2)) - jnp.log(kernel.tail)  # of g as a function of y
     return nll - log_slope

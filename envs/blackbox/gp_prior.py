@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from envs.blackbox.designs import key_of
 from envs.blackbox.environment import BlackBox
-from envs.blackbox.gp_kernel import Kernel, values
+from envs.blackbox.gp_kernel import Kernel, draw_values
 from envs.blackbox.gp_laws import JITTER, MAX_NOISE, Law, log_uniform_law
 from envs.blackbox.task import (
     CATEGORICAL,
@@ -82,7 +82,7 @@ class GPPrior(NamedTuple):
         key_space, key_x, key_y = jax.random.split(key, 3)
         kind, num_values, kernel = self._space(vector, jax.random.uniform(key_space, (8, MAX_DIMENSIONS)))
         x = _candidates(jax.random.uniform(key_x, (self.num_candidates, MAX_DIMENSIONS)), kind, num_values)
-        y = values(kernel, x, jax.random.normal(key_y, (self.num_candidates,)))
+        y = draw_values(kernel, x, jax.random.normal(key_y, (self.num_candidates,)))
         return as_task(pool_params(x, kind, y, horizon=self.horizon, num_init=self.num_init)), kernel
 
     def _space(

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from envs.blackbox.task import CATEGORICAL, UNUSED
+from envs.blackbox.triangular import cholesky, solve_lower
 
 MATERN52, RBF, MATERN32 = 0, 1, 2
 """Shapes of covariances along the distance."""
@@ -85,7 +86,7 @@ def masked_cholesky(
     """
     both = is_seen[:, None] & is_seen[None, :]
     diagonal = jnp.where(is_seen, noise, 1.0)
-    return jnp.linalg.cholesky(jnp.where(both, covariance, 0.0) + jnp.diag(diagonal))
+    return cholesky(jnp.where(both, covariance, 0.0) + jnp.diag(diagonal))
 
 
 def masked_posterior(
@@ -104,10 +105,9 @@ def masked_posterior(
         is_seen: which places hold observations; without any, the prior comes back.
         variance: of the prior.
     """
-    solve = jax.scipy.linalg.solve_triangular
-    cross = jnp.where(is_seen[:, None], cross, 0.0)
-    half = solve(factor, cross, lower=True)
-    white = solve(factor, jnp.where(is_seen, y, 0.0), lower=True)
+    right = jnp.concatenate([cross, y[:, None]], axis=1)
+    solution = solve_lower(factor, jnp.where(is_seen[:, None], right, 0.0))
+    half, white = solution[:, :-1], solution[:, -1]
     mean = jnp.matmul(white, half, precision=jax.lax.Precision.HIGHEST)
     return mean, jnp.maximum(variance - jnp.sum(half**2, axis=0), 0.0)
 
