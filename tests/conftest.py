@@ -39,6 +39,7 @@ settings.register_profile("metarl", settings(), deadline=None)  # the first exam
 settings.load_profile("metarl")
 
 PROMOTING = {
+    "bbobax.": "float32 * int32 and [d] against scalars in the functions' definitions",
     "brax.": "float32 * bool in its maths; broadcasts vectors against scalars",
     "evosax.": "population [P, D] + mean [D]; float32 * bool in CMA-ES weights",
     "flax.linen.normalization": "means of bfloat16 are taken in float32",

@@ -107,7 +107,7 @@ class BlackBox(UniformNoiseEnvironment):
             }
         )
 
-    def observe(self, state: BlackBoxState, params: BlackBoxParams) -> Observation:
+    def observe(self, state: BlackBoxState, params: Any) -> Observation:
         """Returns the observation of a state."""
         return {
             "index": state.index,
@@ -118,12 +118,12 @@ class BlackBox(UniformNoiseEnvironment):
             "progress": state.time.astype(jnp.float32) / jnp.maximum(params.horizon, 1).astype(jnp.float32),
         }
 
-    def reset_from(self, uniforms: Float[Array, " N"], params: BlackBoxParams) -> tuple[Observation, BlackBoxState]:
+    def reset_from(self, uniforms: Float[Array, " N"], params: Any) -> tuple[Observation, BlackBoxState]:
         """Returns `(observation, state)` after random initial points, all different while there are enough."""
         order = jnp.argsort(jnp.where(params.is_valid, uniforms, 2.0))
         return self.reset_at(order[: self.max_init].astype(jnp.int32), params)
 
-    def reset_at(self, initial: Int[Array, " I"], params: BlackBoxParams) -> tuple[Observation, BlackBoxState]:
+    def reset_at(self, initial: Int[Array, " I"], params: Any) -> tuple[Observation, BlackBoxState]:
         """Returns `(observation, state)` after the first `params.num_init` of these candidates."""
         places = jnp.zeros((self.max_history,), jnp.int32).at[: initial.shape[0]].set(initial)
         num_init = jnp.minimum(params.num_init, initial.shape[0])
@@ -140,7 +140,7 @@ class BlackBox(UniformNoiseEnvironment):
         return self.observe(state, params), state
 
     def transition(
-        self, uniforms: Float[Array, "0"], state: BlackBoxState, action: Int[Array, ""], params: BlackBoxParams
+        self, uniforms: Float[Array, "0"], state: BlackBoxState, action: Int[Array, ""], params: Any
     ) -> tuple[Observation, BlackBoxState, Float[Array, ""], Bool[Array, ""], dict]:
         """Returns `(observation, state, reward, terminated, info)`; beyond the room for evaluations nothing is kept."""
         y = jnp.where(params.is_valid[action], params.y[action], params.y_worst)
@@ -164,7 +164,7 @@ class BlackBox(UniformNoiseEnvironment):
             {"discount": 1.0 - terminated.astype(jnp.float32)},
         )
 
-    def is_terminated(self, state: BlackBoxState, params: BlackBoxParams) -> Bool[Array, ""]:
+    def is_terminated(self, state: BlackBoxState, params: Any) -> Bool[Array, ""]:
         """Whether the budget is spent."""
         return state.time >= params.horizon
 

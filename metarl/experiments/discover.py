@@ -17,7 +17,7 @@ from metarl.experiments.curriculum import Curriculum, Proposed, drawn, taught
 from metarl.lifetime.lifetime import make_lifetime
 from metarl.objectives.base import Objective
 from populations.fitness import count_nonfinite
-from populations.generation import GenerationResult, Measure, generation_from, joint_measure, make_measure
+from populations.generation import GenerationResult, Measure, TrialResults, generation_from, joint_measure, make_measure
 from populations.mesh import replicate
 from populations.strategy import Strategy
 
@@ -98,13 +98,8 @@ def make_discovery(config: DiscoverConfig, *, mesh: Any = None) -> Discovery:
         metrics["env_steps"] = (sum(steps[1:], steps[0]) * config.population.num_lives).astype(jnp.int32)
         trials: Any = result.trials if len(curricula) > 1 else dict.fromkeys(curricula, result.trials)
         count = state.step * (config.population.num_lives // 2)
-        after = {}
-        for name, curriculum in curricula.items():
-            tasks, fitness = trials[name]
-            key_tell, returns = jax.random.fold_in(key, TEACHING), jnp.mean(fitness, axis=1)
-            after[name], told = curriculum.tell(key_tell, state.curricula[name], tasks, returns, count)
-            metrics |= {f"{metric}/{name}": value for metric, value in told.items()}
-        return DiscoverState(state.key, state.step + 1, strategy_state, replicate(after, mesh)), metrics
+        after, told = _tell(curricula, key, state.curricula, trials=trials, count=count)
+        return DiscoverState(state.key, state.step + 1, strategy_state, replicate(after, mesh)), metrics | told
 
     experiment = Experiment(init, step, lambda state: strategy.mean(state.strategy))
     return Discovery(experiment, objective, initial, strategy)
@@ -122,6 +117,32 @@ def build_curricula(config: DiscoverConfig, families: list[TaskFamily]) -> dict[
         family.name: taught(config.teacher, make_family(name), family, return_range=config.teacher_return_range)
         for name, family in zip(config.family.env, families, strict=True)
     }
+
+
+def _tell(
+    curricula: dict[str, Curriculum],
+    key: Array,
+    states: dict[str, Any],
+    *,
+    trials: dict[str, TrialResults],
+    count: Int[Array, ""],
+) -> tuple[dict[str, Any], Metrics]:
+    """Returns the states of curricula that know how lives went, and their metrics as `<metric>/<family>`.
+
+    Args:
+        curricula: of each family.
+        key: of the generation; not consumed.
+        states: what the curricula knew before.
+        trials: what came of the tasks of each family; a task's return is the mean over both partners.
+        count: tasks that each curriculum was told of before.
+    """
+    key_tell = jax.random.fold_in(key, TEACHING)
+    after, metrics = {}, {}
+    for name, curriculum in curricula.items():
+        tasks, fitness = trials[name]
+        after[name], told = curriculum.tell(key_tell, states[name], tasks, jnp.mean(fitness, axis=1), count)
+        metrics |= {f"{metric}/{name}": value for metric, value in told.items()}
+    return after, metrics
 
 
 def _make_life(config: DiscoverConfig, family: TaskFamily) -> Evaluate:

@@ -4,6 +4,7 @@ Source: Haarnoja et al. 2018 ("Soft Actor-Critic Algorithms and Applications"), 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -116,7 +117,7 @@ def make_sac(
     critic = mlp((num_inputs + num_actions,), {"first": 1, "second": 1}, hidden=settings.hidden)
     optimiser = optax.adam(settings.learning_rate)
     learn = _make_learn(actor, critic, optimiser, num_actions, settings)
-    low, high = (np.broadcast_to(x, action_space.shape).reshape(1, -1) for x in (action_space.low, action_space.high))
+    acting = partial(_acting, actor, action_space)
 
     def init(key: Array, env_params: Any) -> SACState:
         key_policy, key_critics, key_workers = jax.random.split(key, 3)
@@ -125,44 +126,48 @@ def make_sac(
         workers = reset(env, env_params, key_workers, settings.num_envs)
         return SACState(learner, workers, ring(settings.capacity, 2 * num_inputs + num_actions + 2))
 
-    def acting(state: SACState, explores: Bool[Array, ""]) -> Policy:
-        """Returns a policy whose noise is A normals, and A uniforms that are the actions while it explores."""
-
-        def draw_noise(key: Array, shape: tuple[int, ...]) -> Array:
-            key_normal, key_uniform = jax.random.split(key)
-            shape = (*shape, num_actions)
-            uniform = jax.random.uniform(key_uniform, shape, minval=-1.0)
-            return jnp.concatenate([jax.random.normal(key_normal, shape), uniform], axis=-1)
-
-        def act(outputs: Array, noise: Array) -> Array:
-            normal, uniform = jnp.split(noise, 2, axis=-1)
-            action = jnp.where(explores, uniform, squashed_action(outputs, normal)[0])
-            return jnp.reshape(low + 0.5 * (action + 1.0) * (high - low), (-1, *action_space.shape))
-
-        return Policy(draw_noise, act, lambda observation: actor.apply(state.learner.policy, observation)["policy"])
-
     def update(state: SACState, env_params: Any, key: Array) -> tuple[SACState, Trajectory]:
         key_act, key_learn = jax.random.split(key)
         explores = state.replay.count < settings.random_steps
         workers, seen = unroll(
             env,
             env_params,
-            acting(state, explores),
+            acting(state.learner.policy, explores=explores),
             state.workers,
             key_act,
             num_steps=settings.unroll_length,
             keeps_final=True,
             keeps=keeps,
         )
-        action = seen.action.reshape(*seen.reward.shape, num_actions)
-        rows = _to_rows(seen, 2.0 * (action - low[None]) / (high - low)[None] - 1.0)
+        rows = _to_rows(seen, action_space)
         replay = put(state.replay, rows, jnp.ones((rows.shape[0],), bool))
         learner = learn(state.learner, replay, key_learn)
         learner = jax.tree.map(lambda new, old: jnp.where(explores, old, new), learner, state.learner)
         return SACState(learner, workers, replay), seen
 
     steps_per_update = settings.num_envs * settings.unroll_length
-    return SAC(init, update, lambda state: acting(state, jnp.bool_(False)), steps_per_update)
+    return SAC(init, update, lambda state: acting(state.learner.policy, explores=jnp.bool_(False)), steps_per_update)
+
+
+def _acting(actor: Network, action_space: Any, policy: Any, *, explores: Bool[Array, ""]) -> Policy:
+    """Returns how an actor with these parameters acts.
+
+    The noise is A normals, and A uniforms that are the actions while it explores.
+    """
+    low, high = _bounds(action_space)
+
+    def draw_noise(key: Array, shape: tuple[int, ...]) -> Array:
+        key_normal, key_uniform = jax.random.split(key)
+        shape = (*shape, low.size)
+        uniform = jax.random.uniform(key_uniform, shape, minval=-1.0)
+        return jnp.concatenate([jax.random.normal(key_normal, shape), uniform], axis=-1)
+
+    def act(outputs: Array, noise: Array) -> Array:
+        normal, uniform = jnp.split(noise, 2, axis=-1)
+        action = jnp.where(explores, uniform, squashed_action(outputs, normal)[0])
+        return jnp.reshape(low + 0.5 * (action + 1.0) * (high - low), (-1, *action_space.shape))
+
+    return Policy(draw_noise, act, lambda observation: actor.apply(policy, observation)["policy"])
 
 
 def _make_learn(
@@ -217,9 +222,12 @@ def _make_learn(
     return learn
 
 
-def _to_rows(seen: Trajectory, action: Float[Array, "T B A"]) -> Float[Array, "N d"]:
+def _to_rows(seen: Trajectory, action_space: Any) -> Float[Array, "N d"]:
     """Returns the transitions of an unroll, in order of time, as rows of the replay buffer."""
     num_steps, num_envs = seen.reward.shape
+    low, high = _bounds(action_space)
+    action = seen.action.reshape(num_steps, num_envs, low.size)
+    action = 2.0 * (action - low[None]) / (high - low)[None] - 1.0
     parts = (seen.observation, action, seen.reward, seen.terminated, seen.final_observation)
     flat = [part.astype(jnp.float32).reshape(num_steps * num_envs, -1) for part in parts]
     return jnp.concatenate(flat, axis=1)
@@ -230,3 +238,9 @@ def _to_batch(rows: Float[Array, "N d"], num_actions: int) -> Batch:
     ends = np.cumsum([num_inputs, num_actions, 1, 1])
     observation, action, reward, terminated, after = jnp.split(rows, ends, axis=1)
     return Batch(observation, action, reward[:, 0], terminated[:, 0], after)
+
+
+def _bounds(action_space: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the lowest and the highest action of a box, [1, A] each."""
+    low, high = (np.broadcast_to(x, action_space.shape).reshape(1, -1) for x in (action_space.low, action_space.high))
+    return low, high

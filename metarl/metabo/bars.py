@@ -136,15 +136,17 @@ class Bars(NamedTuple):
         return jnp.concatenate([log_below[..., None], log_inner[..., 1:-1], log_above[..., None]], axis=-1)
 
 
-def make_bars(num_bars: int = 100, limit: float = 5.0) -> Bars:
-    """Returns bars of equal width between -limit and limit; tails reach beyond.
+def make_bars(num_bars: int = 128, limit: float = 10.0) -> Bars:
+    """Returns bars between -limit and limit, narrow around 0 and ever wider outwards; tails reach beyond.
+
+    Edges are evenly spaced in `asinh(z)`.
 
     Raises:
         ValueError: unless there are 4 or more bars and the limit is positive.
     """
     if num_bars < 4 or limit <= 0:
         raise ValueError(f"bars were asked for with num_bars={num_bars}, limit={limit}; give 4 or more and a limit > 0")
-    return Bars(np.linspace(-limit, limit, num_bars + 1, dtype=np.float32))
+    return Bars(np.sinh(np.linspace(-1.0, 1.0, num_bars + 1) * np.arcsinh(limit)).astype(np.float32))
 
 
 def _log_half_normal(distance: Float[Array, "..."], scale: float) -> Float[Array, "..."]:

@@ -39,7 +39,8 @@ def decode(data: Any, types: Iterable[type]) -> Any:
         types: the dataclasses that may appear; nothing else is ever constructed.
 
     Raises:
-        UserError: naming an unknown type, an unknown field, a missing field without a default, or what a dataclass said to its values.
+        UserError: naming an unknown type, an unknown field, a missing field without a default, or what a dataclass said
+            to its values.
     """
     return _decode(data, {t.__name__: t for t in types}, "config")
 

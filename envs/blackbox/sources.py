@@ -1,0 +1,65 @@
+"""Families of pools by name, to train on: none of them can reach a table of another split."""
+
+from collections.abc import Callable
+from typing import Any
+
+from envs.blackbox.environment import BlackBox
+from envs.family import TaskFamily
+from envs.naming import check_name, options_in
+
+
+def make_source(spec: str, *, num_candidates: int = 110, horizon: int = 45) -> TaskFamily:
+    """Returns the family of this name, with options such as `gp-prior@max_dimensions=4`.
+
+    | name | pools |
+    |---|---|
+    | `xgb-bank` | rows of the 20 training tables of XGBoost, with a draw of the process fitted to their objective |
+    | `tables` | rows of the other training tables, with their measured objective |
+    | `gp-prior` | functions of Gaussian processes over numbers, grids and categories |
+
+    Args:
+        spec: name and options.
+        num_candidates: N.
+        horizon: T, evaluations after the initial ones.
+
+    Raises:
+        ValueError: if the name or an option is unknown.
+    """
+    name = spec.split("@")[0]
+    check_name(name, SOURCES, "source of pools")
+    factory = SOURCES[name]
+    return factory(BlackBox(num_candidates, max_horizon=horizon), **options_in(spec, factory))
+
+
+def _xgb_bank(env: BlackBox, num_draws: int = 49) -> TaskFamily:
+    from envs.blackbox.bank import bank_family, posterior_bank
+
+    return bank_family(posterior_bank(num_draws), env.num_candidates, horizon=env.max_horizon, env=env)
+
+
+def _tables(env: BlackBox, num_rows: int = 2000) -> TaskFamily:
+    from envs.blackbox.bank import bank_family, table_bank
+
+    return bank_family(table_bank(num_rows=num_rows), env.num_candidates, horizon=env.max_horizon, env=env)
+
+
+def _gp_prior(
+    env: BlackBox,
+    min_dimensions: int = 1,
+    max_dimensions: int = 8,
+    kinds: str = "mixed",
+    output_share: float = 0.2,
+) -> TaskFamily:
+    from envs.blackbox.gp_prior import gp_prior_family
+
+    return gp_prior_family(
+        num_candidates=env.num_candidates,
+        dimensions=(min_dimensions, max_dimensions),
+        kinds=kinds,
+        output_share=output_share,
+        horizon=env.max_horizon,
+    )
+
+
+SOURCES: dict[str, Callable[..., Any]] = {"xgb-bank": _xgb_bank, "tables": _tables, "gp-prior": _gp_prior}
+"""Families by name."""

@@ -1,0 +1,76 @@
+"""What optimisers are compared on: pools, initial points and the names of what they are of."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from envs.blackbox.protocol import BIG_TABLES, protocol_pools
+from envs.blackbox.task import BlackBoxParams
+from envs.naming import check_name
+
+XGB_TEST = tuple(f"xgb/{i}" for i in range(34, 47))
+"""Tables of XGBoost to test on; the last of the split, which is shorter, is left out of published comparisons."""
+
+
+class Suite(NamedTuple):
+    """K pools of one size."""
+
+    name: str
+    """What it is called."""
+    tasks: tuple[str, ...]
+    """Table or function of each pool; seeds of one share it."""
+    params: BlackBoxParams
+    """The pools, with a leading axis K."""
+    initial: Int[Array, "K I"]
+    """Where optimisation begins."""
+
+
+def make_suite(name: str, *, horizon: int = 45, num_seeds: int = 5) -> Suite:
+    """Returns a suite, none of whose tasks is trained on.
+
+    | name | pools |
+    |---|---|
+    | `xgb` | 13 tables of XGBoost of the test split, whole |
+    | `hpo-tables` | 1000 rows of each of 6 big tables: 3 of the test split and 3 of that for validation |
+    | `bbob` | 24 functions in 2, 3 and 5 dimensions (extra `metabo-real`) |
+
+    Args:
+        name: as above.
+        horizon: T, evaluations after the initial ones.
+        num_seeds: pools, or starts, for each task.
+
+    Raises:
+        ValueError: if the name is unknown, or a package is missing.
+    """
+    check_name(name, SUITES, "suite")
+    return SUITES[name](name, horizon, num_seeds)
+
+
+def _tables(tables: tuple[str, ...]) -> Callable[[str, int, int], Suite]:
+    def make(name: str, horizon: int, num_seeds: int) -> Suite:
+        cases = [(table, seed) for table in tables for seed in range(num_seeds)]
+        pools = protocol_pools(cases, horizon=horizon)
+        return Suite(name, tuple(table for table, _ in cases), pools.params, pools.initial)
+
+    return make
+
+
+def _bbob(name: str, horizon: int, num_seeds: int) -> Suite:
+    from envs.blackbox.bbob import bbob_pools
+
+    pools = list(bbob_pools(range(num_seeds)))
+    tasks = tuple(pool.name for pool in pools for _ in range(num_seeds))
+    params = jax.tree.map(lambda *leaves: jnp.repeat(jnp.stack(leaves), num_seeds, axis=0), *(p.params for p in pools))
+    horizons = jnp.full((len(tasks),), horizon, jnp.int32)
+    return Suite(name, tasks, params.replace(horizon=horizons), jnp.concatenate([pool.initial for pool in pools]))
+
+
+SUITES: dict[str, Callable[[str, int, int], Suite]] = {
+    "xgb": _tables(XGB_TEST),
+    "hpo-tables": _tables(BIG_TABLES),
+    "bbob": _bbob,
+}
+"""Suites by name."""

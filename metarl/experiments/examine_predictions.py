@@ -1,0 +1,57 @@
+"""How probable a neural process finds values it has not seen, and whether its intervals cover what they claim."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from envs.blackbox.suites import Suite
+from metarl.experiments.evaluate import row_of
+from metarl.metabo.export import TrainedNAP
+from metarl.metabo.nap import negative_log_likelihood
+from metarl.metabo.network import Evaluations
+
+CONTEXTS = (5, 20, 45)
+"""Evaluations that predictions are made from."""
+COVERAGES = (0.5, 0.9)
+"""Probabilities of the central intervals whose coverage is counted."""
+
+
+def predictions(model: TrainedNAP, suite: Suite, *, seed: int, batch_size: int) -> list[dict[str, Any]]:
+    """Returns rows `nll` and `coverage` by the number of evaluations, which are random ones of each pool.
+
+    Values are measured in the spread of the evaluations; `nll` is the median over a pool's candidates, because a few
+    values far outside decide every mean.
+    """
+    rows = []
+    for count in CONTEXTS:
+
+        def one(case: tuple[Any, Array], count: int = count) -> tuple[Array, Array]:
+            task, key = case
+            return _predict(model, task, key, count)
+
+        keys = jax.random.split(jax.random.key(seed), len(suite.tasks))
+        nll, covered = jax.jit(lambda cases, one=one: jax.lax.map(one, cases, batch_size=batch_size))(
+            (suite.params, keys)
+        )
+        setting = {"context": count}
+        rows.append(row_of("np", suite.name, setting, "nll", np.asarray(nll), {}))
+        for index, coverage in enumerate(COVERAGES):
+            values = np.asarray(covered)[:, index]
+            rows.append(row_of("np", suite.name, {**setting, "interval": coverage}, "coverage", values, {}))
+    return rows
+
+
+def _predict(model: TrainedNAP, task: Any, key: Array, count: int) -> tuple[Array, Array]:
+    """Returns (median negative log-likelihood, [share inside each interval]) over what is not in the context."""
+    order = jnp.argsort(jnp.where(task.is_valid, jax.random.uniform(key, task.y.shape), 2.0))
+    x, y, rest = task.x[order], task.y[order], task.is_valid[order][count:]
+    seen = Evaluations(x[:count], y[:count], jnp.ones((count,), bool))
+    belief = model.nap.believe(model.params, task.kind, seen, x[count:])
+    loss = jnp.where(rest, negative_log_likelihood(model.nap, belief, y[count:]), jnp.nan)
+    z = belief.scale.standardise(y[count:])
+    below = jax.vmap(model.nap.bars.cdf)(belief.reading.bars, z)
+    inside = [jnp.mean((jnp.abs(below - 0.5) <= c / 2.0).astype(jnp.float32), where=rest) for c in COVERAGES]
+    return jnp.nanmedian(loss), jnp.stack(inside)

@@ -1,0 +1,248 @@
+"""What can be configured in meta-Bayesian optimisation: frozen dataclasses, checked when made. Light to import."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from metarl.experiments.config_checks import require, require_counts, require_positive
+
+
+@dataclass(frozen=True)
+class NAPConfig:
+    """The neural process."""
+
+    width: int = 64
+    """Size of a token."""
+    num_layers: int = 3
+    """Layers that a candidate goes through."""
+    num_heads: int = 4
+    """Attention heads; they share the width."""
+    mlp_ratio: int = 2
+    """Hidden units of the perceptrons as a multiple of the width."""
+    num_bars: int = 128
+    """Bars of the predictive distribution."""
+    activation: Literal["gelu", "relu"] = "relu"
+    """Of the transformer's perceptrons; relu is cheaper on CPU."""
+    residual: bool = True
+    """Whether the acquisition starts as the log of the expected improvement, to which the head adds."""
+    stop_gradient: bool = True
+    """Whether reinforcement learning leaves the transformer and the bars alone. It is also several times faster."""
+
+    def __post_init__(self):
+        counts = ("width", "num_layers", "num_heads", "mlp_ratio", "num_bars")
+        require_counts("model.", **{name: getattr(self, name) for name in counts})
+        require(
+            self.width % self.num_heads == 0,
+            f"model.num_heads is {self.num_heads}; it must divide model.width = {self.width}",
+        )
+        require(self.num_bars >= 4, f"model.num_bars is {self.num_bars}; it must be at least 4")
+
+
+@dataclass(frozen=True)
+class TasksConfig:
+    """What is trained on."""
+
+    sources: tuple[str, ...] = ("xgb-bank", "gp-prior")
+    """Families of pools, each name or name@option=value,…: xgb-bank (functions that the measured tables of XGBoost may
+    have had), tables (other measured tables), gp-prior (functions of Gaussian processes)."""
+    shares: tuple[float, ...] = (0.7, 0.3)
+    """Share of the tasks of each source."""
+    num_candidates: int = 110
+    """Candidates in a pool."""
+    permuted: float = 0.0
+    """Share of the tasks whose dimensions are in random order and whose categories have random labels: a model that is
+    to serve spaces it has never seen needs them, one for a single space does not."""
+
+    def __post_init__(self):
+        require_counts("tasks.", num_candidates=self.num_candidates)
+        require(
+            len(self.sources) == len(self.shares) > 0,
+            f"tasks.sources has {len(self.sources)} entries and tasks.shares {len(self.shares)}; give as many of both",
+        )
+        for share in self.shares:
+            require_positive("tasks.", shares=share)
+        require(0.0 <= self.permuted <= 1.0, f"tasks.permuted is {self.permuted}; it must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
+class LikelihoodConfig:
+    """The first phase: predicting values."""
+
+    updates: int = 3000
+    """Updates, a multiple of updates_per_step; 0 for reinforcement learning from scratch."""
+    updates_per_step: int = 50
+    """Updates in one step of the host loop."""
+    batch_size: int = 48
+    """Tasks in an update, spread over the devices."""
+    learning_rate: float = 2e-3
+    """Highest step size of Adam; it rises over the first twentieth and falls to a twentieth along a cosine."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this global norm."""
+    max_context: int = 50
+    """Most evaluations of a context."""
+
+    def __post_init__(self):
+        counts = ("updates_per_step", "batch_size", "max_context")
+        require_counts("likelihood.", **{name: getattr(self, name) for name in counts})
+        require_positive("likelihood.", learning_rate=self.learning_rate, max_grad_norm=self.max_grad_norm)
+        require(
+            self.updates >= 0 and self.updates % self.updates_per_step == 0,
+            f"likelihood.updates is {self.updates}; it must be a multiple of likelihood.updates_per_step = "
+            f"{self.updates_per_step}, or 0",
+        )
+        require(
+            self.max_context >= 2, f"likelihood.max_context is {self.max_context}; it must be at least 2, for a spread"
+        )
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """The second phase: proximal policy optimisation of what is evaluated next."""
+
+    iterations: int = 200
+    """Batches of episodes; 0 for none."""
+    num_tasks: int = 12
+    """Tasks in a batch."""
+    group_size: int = 8
+    """Episodes of each task, from the same start."""
+    horizon: int = 30
+    """Choices in an episode."""
+    reward: Literal["improvement", "neg_regret", "neg_log10", "log_improvement"] = "neg_regret"
+    """What a choice is paid with."""
+    baseline: Literal["group", "critic"] = "group"
+    """What returns are compared with: the mean of the group's, or what a critic expects."""
+    discount: float = 0.98
+    """Discount of rewards."""
+    lambda_: float = 0.98
+    """Parameter of the critic's advantages."""
+    clip: float = 0.2
+    """Bound of PPO's ratio."""
+    num_epochs: int = 4
+    """Passes over a batch."""
+    num_minibatches: int = 4
+    """Parts of a batch, in whole tasks."""
+    learning_rate: float = 3e-4
+    """Step size of the acquisition."""
+    critic_learning_rate: float = 1e-3
+    """Step size of the critic."""
+    backbone_learning_rate: float = 1e-4
+    """Step size of transformer and bars."""
+    max_grad_norm: float = 0.5
+    """The gradients of acquisition, critic and the rest are each clipped to this norm."""
+    entropy: float = 1e-3
+    """Weight of the entropy bonus."""
+    likelihood: float = 1.0
+    """Weight of the likelihood; 0 for reinforcement learning alone."""
+    likelihood_batch: int = 12
+    """Tasks whose likelihood is part of an update."""
+    temperature: float = 1.0
+    """What logits are divided by; 0.1 in the public code, whose logits are no log expected improvement."""
+    top_k: int | None = None
+    """Choices are drawn among this many best candidates; 5 in the public code. None: among all."""
+
+    def __post_init__(self):
+        counts = ("num_tasks", "group_size", "horizon", "num_epochs", "num_minibatches", "likelihood_batch")
+        require_counts("policy.", **{name: getattr(self, name) for name in counts})
+        rates = ("learning_rate", "critic_learning_rate", "backbone_learning_rate", "max_grad_norm", "temperature")
+        require_positive("policy.", **{name: getattr(self, name) for name in (*rates, "clip")})
+        require(self.iterations >= 0, f"policy.iterations is {self.iterations}; it must be at least 0")
+        require(
+            self.num_tasks % self.num_minibatches == 0,
+            f"policy.num_minibatches is {self.num_minibatches}; it must divide policy.num_tasks = {self.num_tasks}",
+        )
+        require(
+            self.baseline == "critic" or self.group_size > 1,
+            "policy.group_size is 1; a group's mean needs at least 2 episodes, or choose policy.baseline = critic",
+        )
+        for name in ("discount", "lambda_"):
+            share = getattr(self, name)
+            require(0.0 <= share <= 1.0, f"policy.{name} is {share}; it must lie in [0, 1]")
+        for name in ("entropy", "likelihood"):
+            require(getattr(self, name) >= 0.0, f"policy.{name} is {getattr(self, name)}; it must be at least 0")
+        require(self.top_k is None or self.top_k >= 1, f"policy.top_k is {self.top_k}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """How the model that is kept is chosen: by the regret of its best choices on tables it was not trained on."""
+
+    every: int = 20
+    """Steps between validations; the first and the last step of the second phase have one too."""
+    tables: tuple[str, ...] = tuple(f"xgb/{i}" for i in range(20, 34))
+    """Tables, of the split for validation."""
+    horizon: int = 45
+    """Evaluations after the initial ones."""
+    seeds: int = 1
+    """Starts in each table."""
+
+    def __post_init__(self):
+        require_counts("validation.", every=self.every, horizon=self.horizon, seeds=self.seeds)
+
+
+@dataclass(frozen=True)
+class ScoringConfig:
+    """The examination at the end: the model and its rivals optimise tables of the split for testing."""
+
+    suites: tuple[Literal["xgb", "hpo-tables", "bbob"], ...] = ("xgb",)
+    """What is optimised. xgb: tables of XGBoost, new data sets in a known space; hpo-tables: other measured tables, of
+    which some are of known spaces; bbob: test functions, which are new."""
+    horizon: int = 45
+    """Evaluations after the initial ones."""
+    seeds: int = 5
+    """Starts in each table."""
+    batch_size: int = 32
+    """Trajectories at once; memory is linear in it."""
+
+    def __post_init__(self):
+        require_counts("scoring.", horizon=self.horizon, seeds=self.seeds, batch_size=self.batch_size)
+        require(len(self.suites) > 0, "scoring.suites is empty; give at least one, such as xgb")
+
+
+@dataclass(frozen=True)
+class MetaboConfig:
+    """Meta-Bayesian optimisation: a neural process that predicts, then learns what to try next."""
+
+    seed: int = 0
+    """Root of all randomness."""
+    checkpoint_every: int = 5
+    """Steps that a killed run loses at most."""
+    model: NAPConfig = field(default_factory=NAPConfig)
+    tasks: TasksConfig = field(default_factory=TasksConfig)
+    likelihood: LikelihoodConfig = field(default_factory=LikelihoodConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+
+    def __post_init__(self):
+        require_counts("", checkpoint_every=self.checkpoint_every)
+        require(0 <= self.seed < 2**32, f"seed is {self.seed}; it must lie in [0, 2^32)")
+        require(
+            self.likelihood.updates + self.policy.iterations > 0,
+            "likelihood.updates and policy.iterations are both 0; give one of them something to do",
+        )
+        require(
+            self.tasks.num_candidates > self.likelihood.max_context,
+            f"tasks.num_candidates is {self.tasks.num_candidates}; it must exceed likelihood.max_context = "
+            f"{self.likelihood.max_context}, so that there is something to predict",
+        )
+
+    @property
+    def num_likelihood_steps(self) -> int:
+        """Steps of the host loop in the first phase."""
+        return self.likelihood.updates // self.likelihood.updates_per_step
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the host loop in all; one of the second phase is an iteration."""
+        return self.num_likelihood_steps + self.policy.iterations
+
+
+METABO_CONFIG_TYPES = (
+    NAPConfig,
+    TasksConfig,
+    LikelihoodConfig,
+    PolicyConfig,
+    ValidationConfig,
+    ScoringConfig,
+    MetaboConfig,
+)
+"""Every dataclass that a config file of such a run may name."""

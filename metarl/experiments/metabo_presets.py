@@ -1,0 +1,75 @@
+"""Named configurations of meta-Bayesian optimisation, as Python values."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from metarl.experiments.metabo_config import (
+    LikelihoodConfig,
+    MetaboConfig,
+    NAPConfig,
+    PolicyConfig,
+    ScoringConfig,
+    TasksConfig,
+    ValidationConfig,
+)
+
+
+class MetaboPreset(NamedTuple):
+    """A configuration and what it is for."""
+
+    config: MetaboConfig
+    """The configuration."""
+    purpose: str
+    """One line for people."""
+
+
+GENERAL_TASKS = TasksConfig(
+    sources=("gp-prior", "xgb-bank", "tables"), shares=(0.6, 0.2, 0.2), num_candidates=110, permuted=0.8
+)
+NAP_CPU = MetaboConfig()
+NAP_GENERAL_CPU = MetaboConfig(
+    tasks=GENERAL_TASKS,
+    likelihood=LikelihoodConfig(updates=6000),
+    scoring=ScoringConfig(suites=("xgb", "hpo-tables", "bbob")),
+)
+NAP = MetaboConfig(
+    model=NAPConfig(width=256, num_layers=6, num_bars=200, activation="gelu"),
+    tasks=replace(GENERAL_TASKS, num_candidates=256),
+    likelihood=LikelihoodConfig(updates=20_000, batch_size=1024, learning_rate=5e-4),
+    policy=PolicyConfig(iterations=1000, num_tasks=128, horizon=50, likelihood_batch=128),
+    scoring=ScoringConfig(suites=("xgb", "hpo-tables", "bbob"), batch_size=256),
+)
+SMOKE = MetaboConfig(
+    model=NAPConfig(width=16, num_layers=1, num_heads=2, num_bars=32),
+    tasks=TasksConfig(sources=("gp-prior",), shares=(1.0,), num_candidates=24),
+    likelihood=LikelihoodConfig(updates=4, updates_per_step=2, batch_size=4, max_context=12),
+    policy=PolicyConfig(iterations=2, num_tasks=2, group_size=2, horizon=4, num_minibatches=2, likelihood_batch=2),
+    validation=ValidationConfig(tables=("xgb/20",), horizon=3),
+    scoring=ScoringConfig(horizon=3, seeds=1),
+)
+METABO_PRESETS: dict[str, MetaboPreset] = {
+    "nap": MetaboPreset(NAP, "a neural process for any space; an accelerator"),
+    "nap-cpu": MetaboPreset(NAP_CPU, "for tables of XGBoost; 30 minutes on CPU"),
+    "nap-general-cpu": MetaboPreset(NAP_GENERAL_CPU, "for any space, small; an hour on CPU"),
+    "np-cpu": MetaboPreset(
+        replace(NAP_CPU, policy=replace(NAP_CPU.policy, iterations=0)), "prediction alone (NP-EI); 15 minutes on CPU"
+    ),
+    "nap-critic-cpu": MetaboPreset(
+        replace(NAP_CPU, policy=replace(NAP_CPU.policy, baseline="critic")), "nap-cpu with a critic for a baseline"
+    ),
+    "nap-joint-cpu": MetaboPreset(
+        replace(NAP_CPU, model=replace(NAP_CPU.model, stop_gradient=False)),
+        "nap-cpu, reinforcement learning moving the transformer too",
+    ),
+    "nap-rl-cpu": MetaboPreset(
+        replace(
+            NAP_CPU,
+            model=replace(NAP_CPU.model, stop_gradient=False, residual=False),
+            likelihood=replace(NAP_CPU.likelihood, updates=0),
+            policy=replace(NAP_CPU.policy, likelihood=0.0),
+        ),
+        "reinforcement learning alone, without any prediction",
+    ),
+    "smoke": MetaboPreset(SMOKE, "everything once, tiny; a minute"),
+}
+"""Presets of `metarl metabo` by name."""

@@ -1,0 +1,65 @@
+"""Optimisers that read the neural process: by what it learned to prefer, or by a rule on its predictions.
+
+Sources: expected improvement, Jones et al. 1998; upper confidence bounds, Srinivas et al. 2010; Thompson sampling,
+Thompson 1933, here with independent draws for candidates.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from metarl.metabo.episode import evaluations_of
+from metarl.metabo.nap import NAP, Belief
+from metarl.metabo.network import Evaluations
+from metarl.metabo.optimiser import Observation, Optimiser, best_unvisited
+
+Score = Callable[[NAP, Any, Belief, Array, Array], Float[Array, " N"]]
+"""`score(nap, params, belief, progress, key)`: what of candidates is maximised."""
+PROBABILITY = 0.9
+"""Of the quantile that is the upper bound."""
+
+
+def _learned(nap: NAP, params: Any, belief: Belief, progress: Array, key: Array) -> Float[Array, " N"]:
+    return nap.prefer(params, belief, progress)
+
+
+def _improvement(nap: NAP, params: Any, belief: Belief, progress: Array, key: Array) -> Float[Array, " N"]:
+    return belief.reading.log_ei
+
+
+def _upper_bound(nap: NAP, params: Any, belief: Belief, progress: Array, key: Array) -> Float[Array, " N"]:
+    rows = belief.reading.bars
+    return nap.bars.quantile(rows, jnp.full(rows.shape[:1], PROBABILITY, jnp.float32))
+
+
+def _draw(nap: NAP, params: Any, belief: Belief, progress: Array, key: Array) -> Float[Array, " N"]:
+    return nap.bars.sample(key, belief.reading.bars)
+
+
+HEADS: dict[str, Score] = {"nap": _learned, "np-ei": _improvement, "np-ucb": _upper_bound, "np-ts": _draw}
+"""What candidates are scored by: the learned acquisition, or a rule on the bars."""
+
+
+def nap_optimiser(nap: NAP, params: Any, head: str = "nap") -> Optimiser:
+    """Returns the optimiser that evaluates the candidate of the largest score.
+
+    Args:
+        nap: the model.
+        params: its parameters.
+        head: one of `HEADS`.
+
+    Raises:
+        ValueError: if the head is unknown.
+    """
+    if head not in HEADS:
+        raise ValueError(f"there is no head {head!r}; choose one of {', '.join(HEADS)}")
+    score = HEADS[head]
+
+    def choose(key: Array, memory: Any, observation: Observation, task: Any) -> tuple[Any, Array]:
+        seen: Evaluations = evaluations_of(observation, task)
+        belief = nap.believe(params, task.kind, seen, task.x)
+        return memory, best_unvisited(score(nap, params, belief, observation["progress"], key), observation, task)
+
+    return Optimiser(lambda task: (), choose)

@@ -1,0 +1,122 @@
+"""The neural acquisition process as pure functions: evaluations in their own units in, beliefs and preferences out.
+
+Source: Maraval et al. 2023 (NAP). What is standardised, and by what, differs from the public code, which divides by the
+range of the whole table; here only what has been evaluated is used.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from envs.blackbox.task import MAX_DIMENSIONS, NUMERIC
+from metarl.metabo.bars import Bars
+from metarl.metabo.network import Evaluations, NAPNetwork, Reading
+
+CLIP = 5.0
+"""Standardised values are shown to the network within plus and minus this."""
+NEVER = -1e9
+"""Logit of a candidate that may not be chosen."""
+
+
+class Scale(NamedTuple):
+    """Units of one task: `y = mean + std z`."""
+
+    mean: Float[Array, ""]
+    """Mean of the values seen."""
+    std: Float[Array, ""]
+    """Their standard deviation; 1 where there are none or they are all the same."""
+
+    def standardise(self, y: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        """Returns values in standardised units."""
+        return (y - self.mean) / self.std
+
+
+class Belief(NamedTuple):
+    """What is believed of candidates after some evaluations."""
+
+    reading: Reading
+    """What the network made of them."""
+    scale: Scale
+    """Units in which that is."""
+
+
+class NAP(NamedTuple):
+    """Functions of one model; all but `init` take its parameters first and are about one task."""
+
+    network: NAPNetwork
+    """Its layers."""
+    init: Callable[[Array], Any]
+    """`init(key) -> params`; consumes the key."""
+    believe: Callable[[Any, Array, Evaluations, Array], Belief]
+    """`believe(params, kind [D], evaluations, candidates [N, D]) -> Belief`."""
+    prefer: Callable[[Any, Belief, Array], Array]
+    """`prefer(params, belief, progress) -> logits [N]` of the learned acquisition."""
+    value: Callable[[Any, Belief, Array], Array]
+    """`value(params, belief, progress)`: the critic's estimate of the return from here on."""
+
+    @property
+    def bars(self) -> Bars:
+        """The predictive distribution."""
+        return self.network.bars
+
+
+def scale_of(y: Float[Array, " L"], is_seen: Bool[Array, " L"]) -> Scale:
+    """Returns the units that the values seen define."""
+    count = jnp.maximum(jnp.sum(is_seen.astype(jnp.float32)), 1.0)
+    mean = jnp.sum(jnp.where(is_seen, y, 0.0)) / count
+    variance = jnp.sum(jnp.where(is_seen, (y - mean) ** 2, 0.0)) / count
+    floor = 1e-6 * jnp.max(jnp.where(is_seen, jnp.abs(y), 0.0))  # below it, differences are roundings
+    std = jnp.sqrt(variance)
+    return Scale(mean, jnp.where(std > floor, std, 1.0))
+
+
+def make_nap(*, num_dimensions: int = MAX_DIMENSIONS, **settings: Any) -> NAP:
+    """Returns the functions of a model.
+
+    Args:
+        num_dimensions: D, columns of every pool.
+        settings: fields of `NAPNetwork`.
+    """
+    network = NAPNetwork(**settings)
+
+    def init(key: Array) -> Any:
+        x = jnp.zeros((2, num_dimensions), jnp.float32)
+        kind = jnp.full((num_dimensions,), NUMERIC, jnp.int32)
+        return network.init(key, kind, Evaluations(x, x[:, 0], jnp.ones((2,), bool)), x)["params"]
+
+    def believe(
+        params: Any, kind: Int[Array, " D"], evaluations: Evaluations, candidates: Float[Array, "N D"]
+    ) -> Belief:
+        scale = scale_of(evaluations.y, evaluations.is_seen)
+        z = jnp.clip(scale.standardise(evaluations.y), -CLIP, CLIP)
+        seen = Evaluations(evaluations.x, z, evaluations.is_seen)
+        return Belief(network.apply({"params": params}, kind, seen, candidates, method="read"), scale)
+
+    def call(method: str, params: Any, belief: Belief, progress: Float[Array, ""]) -> Any:
+        return network.apply({"params": params}, belief.reading, progress, method=method)
+
+    return NAP(network, init, believe, partial(call, "acquire"), partial(call, "value"))
+
+
+def upper_confidence(nap: NAP, belief: Belief, *, probability: float = 0.9) -> Float[Array, " N"]:
+    """Returns the upper quantile of the bars."""
+    rows = belief.reading.bars
+    return nap.bars.quantile(rows, jnp.full(rows.shape[:1], probability, jnp.float32))
+
+
+def thompson(nap: NAP, belief: Belief, key: Array) -> Float[Array, " N"]:
+    """Returns one draw for each candidate, independent of the others; consumes the key."""
+    return nap.bars.sample(key, belief.reading.bars)
+
+
+def among(logits: Float[Array, " N"], is_allowed: Bool[Array, " N"]) -> Float[Array, " N"]:
+    """Returns the logits with everything else out of reach."""
+    return jnp.where(is_allowed, logits, NEVER)
+
+
+def negative_log_likelihood(nap: NAP, belief: Belief, y: Float[Array, " N"]) -> Float[Array, " N"]:
+    """Returns minus the log density of each candidate's value in standardised units."""
+    return -nap.bars.log_prob(belief.reading.bars, belief.scale.standardise(y))

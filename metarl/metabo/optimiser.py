@@ -1,0 +1,43 @@
+"""What an optimiser of pools is, and the simplest: random picks."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+Observation = dict[str, Array]
+"""See `envs.blackbox.environment.BlackBox`."""
+
+
+class Optimiser(NamedTuple):
+    """Pure functions that choose which candidate of a pool to evaluate next.
+
+    Of the params they read the candidates `x`, `kind` and `is_valid`, never the objective.
+    """
+
+    init: Callable[[Any], Any]
+    """`init(params) -> memory`: what is remembered from one choice to the next."""
+    choose: Callable[[Array, Any, Observation, Any], tuple[Any, Int[Array, ""]]]
+    """`choose(key, memory, observation, params) -> (memory, index)` of an unvisited candidate; consumes the key.
+
+    With every candidate visited the index is that of any.
+    """
+
+
+def best_unvisited(scores: Float[Array, " N"], observation: Observation, params: Any) -> Int[Array, ""]:
+    """Returns the candidate of the largest score among those not visited; a score that is NaN counts as the least."""
+    is_open: Bool[Array, " N"] = params.is_valid & ~observation["is_visited"]
+    scores = jnp.where(jnp.isnan(scores), jnp.finfo(scores.dtype).min, scores)
+    scores = jnp.maximum(scores, jnp.finfo(scores.dtype).min)
+    return jnp.argmax(jnp.where(is_open, scores, -jnp.inf)).astype(jnp.int32)
+
+
+def random_search() -> Optimiser:
+    """Returns the optimiser that picks uniformly among the candidates not visited yet."""
+
+    def choose(key, memory, observation, params):
+        return memory, best_unvisited(jax.random.uniform(key, params.is_valid.shape), observation, params)
+
+    return Optimiser(lambda params: (), choose)
