@@ -79,33 +79,40 @@ def test_measurements_add_the_noise_that_was_fitted():
     assert abs(np.corrcoef(added[:2])[0, 1]) < 5 / np.sqrt(1000)
 
 
-def test_the_cache_gives_back_what_was_drawn_and_mends_itself(tmp_path, monkeypatch):
+@pytest.fixture
+def cheap(monkeypatch):
+    """Two sources whose draws cost nothing: what the cache does is not about what it holds."""
     monkeypatch.setattr(posterior, "NUM_SOURCES", 2)
+    monkeypatch.setattr(posterior, "posterior_draws", stand_in)
+
+
+def stand_in(source, num_draws, seed=0):
+    return np.random.default_rng((seed, source)).standard_normal((num_draws, 7))
+
+
+def test_the_cache_gives_back_what_was_drawn_and_mends_itself(tmp_path, monkeypatch, cheap):
     drawn = cached_draws(3, directory=tmp_path / "new")
     (file,) = (tmp_path / "new").iterdir()
-    assert drawn.shape == (2, 3, 1000) and drawn.dtype == np.float32
-    expected = posterior_draws(1, 3)
+    assert drawn.shape == (2, 3, 7) and drawn.dtype == np.float32
+    expected = stand_in(1, 3)
     np.testing.assert_array_equal(drawn[1], expected.astype(np.float32))
     monkeypatch.setattr(posterior, "posterior_draws", lambda *a, **k: pytest.fail("drawn again"))
     np.testing.assert_array_equal(cached_draws(3, directory=tmp_path / "new"), drawn)
-    monkeypatch.undo()
-    monkeypatch.setattr(posterior, "NUM_SOURCES", 2)
+    monkeypatch.setattr(posterior, "posterior_draws", stand_in)
     file.write_bytes(file.read_bytes()[:100])
     np.testing.assert_array_equal(cached_draws(3, directory=tmp_path / "new"), drawn)
     assert [path.name for path in (tmp_path / "new").iterdir()] == [file.name]
 
 
-def test_seeds_and_numbers_of_draws_have_their_own_places(tmp_path, monkeypatch):
-    monkeypatch.setattr(posterior, "NUM_SOURCES", 1)
+def test_seeds_and_numbers_of_draws_have_their_own_places(tmp_path, cheap):
     one, other = cached_draws(2, directory=tmp_path), cached_draws(2, seed=1, directory=tmp_path)
     assert np.abs(one - other).max() > 0.1
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_without_a_place_to_write_draws_are_made_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(posterior, "NUM_SOURCES", 1)
+def test_without_a_place_to_write_draws_are_made_all_the_same(tmp_path, cheap):
     (tmp_path / "file").write_text("no directory")
-    assert cached_draws(2, directory=tmp_path / "file" / "below").shape == (1, 2, 1000)
+    assert cached_draws(2, directory=tmp_path / "file" / "below").shape == (2, 2, 7)
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
