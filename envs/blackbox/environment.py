@@ -33,6 +33,17 @@ class BlackBoxState(NamedTuple):
     """t, evaluations after the initial ones."""
 
 
+class DictionarySpace(spaces.Dict):
+    """A space of dictionaries, in the order of their leaves; gymnax looks for attributes, which these do not have."""
+
+    def __init__(self, entries: dict[str, spaces.Space]):
+        super().__init__({name: entries[name] for name in sorted(entries)})
+
+    def contains(self, x: Observation) -> Bool[Array, ""]:
+        """Whether every entry lies in its space."""
+        return jnp.all(jnp.stack([space.contains(x[name]) for name, space in self.spaces.items()]))
+
+
 class BlackBox(UniformNoiseEnvironment):
     """Evaluate candidates until the budget is spent; the reward is by how much the regret fell.
 
@@ -82,15 +93,15 @@ class BlackBox(UniformNoiseEnvironment):
         """Discrete(N)."""
         return spaces.Discrete(self.num_candidates)
 
-    def observation_space(self, params: Any = None) -> spaces.Dict:
+    def observation_space(self, params: Any = None) -> "DictionarySpace":
         """See the class."""
         length, count = (self.max_history,), (self.num_candidates,)
-        return spaces.Dict(
+        return DictionarySpace(
             {
                 "index": spaces.Box(0, self.num_candidates, length, jnp.int32),
                 "y": spaces.Box(-jnp.inf, jnp.inf, length, jnp.float32),
-                "is_seen": spaces.Box(0, 1, length, bool),
-                "is_visited": spaces.Box(0, 1, count, bool),
+                "is_seen": spaces.Box(False, True, length, bool),
+                "is_visited": spaces.Box(False, True, count, bool),
                 "incumbent": spaces.Box(-jnp.inf, jnp.inf, (), jnp.float32),
                 "progress": spaces.Box(0.0, 1.0, (), jnp.float32),
             }

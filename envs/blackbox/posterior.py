@@ -108,8 +108,9 @@ def cache_directory() -> Path:
 def _stored(path: Path) -> Float[np.ndarray, "S M N"] | None:
     """Returns what the cache holds, or None if it holds nothing that can be read."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return file["draws"]
+        # Opened here, because numpy leaves a file open that it opened itself and cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return archive["draws"]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
 
