@@ -94,13 +94,18 @@ def model_names() -> list[str]:
     return sorted(path.parent.name for path in DIRECTORY.glob("*/model.json"))
 
 
+def nap_names() -> list[str]:
+    """Returns the names of all models that choose what to evaluate next, sorted."""
+    return sorted(path.parent.name for path in DIRECTORY.glob("*/nap.json"))
+
+
 def directory_of(name: str) -> Path:
     """Returns the directory of the rule or model of this name.
 
     Raises:
         ValueError: if there is none.
     """
-    known = [*names(), *model_names()]
+    known = [*names(), *model_names(), *nap_names()]
     if name not in known:
         close = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
         advice = f"did you mean {' or '.join(close)}" if close else f"there are {', '.join(known)}"
