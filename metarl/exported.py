@@ -50,8 +50,8 @@ def save_arrays(directory: str | os.PathLike, stem: str, description: Mapping[st
     except (TypeError, ValueError) as error:
         raise ValueError(f"settings and record of a {stem} must be JSON values, but {error}") from error
     directory.mkdir(parents=True, exist_ok=True)
-    _replace(directory / f"{stem}.npz", buffer.getvalue())
-    _replace(directory / f"{stem}.json", text.encode())
+    replace_file(directory / f"{stem}.npz", buffer.getvalue())
+    replace_file(directory / f"{stem}.json", text.encode())
     return directory
 
 
@@ -121,7 +121,8 @@ def _read(path: Path, stem: str) -> bytes:
         ) from error
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file so that at any moment it holds either what it held before or all of the content."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:

@@ -112,7 +112,7 @@ class Bars(NamedTuple):
     def _shares_below(self, z: Float[Array, "..."]) -> Float[Array, "... M"]:
         """Returns which share of every bar's mass lies below z."""
         low, high = self.tails
-        inner = jnp.clip((z[..., None] - self.edges[:-1]) / self.widths, 0.0, 1.0)
+        inner = jnp.clip((z[..., None] - _row(self.edges[:-1], z)) / _row(self.widths, z), 0.0, 1.0)
         below = erfc(jnp.maximum(float(self.edges[1]) - z, 0.0) / (low * np.sqrt(2.0)))
         above = erf(jnp.maximum(z - float(self.edges[-2]), 0.0) / (high * np.sqrt(2.0)))
         return jnp.concatenate([below[..., None], inner[..., 1:-1], above[..., None]], axis=-1)
@@ -122,10 +122,10 @@ class Bars(NamedTuple):
 
         Where a bar lies below the incumbent it is a large negative number and not minus infinity.
         """
-        start, end = self.edges[:-1], self.edges[1:]
+        start, end = _row(self.edges[:-1], incumbent), _row(self.edges[1:], incumbent)
         excess = jnp.maximum(end - jnp.maximum(start, incumbent[..., None]), 0.0)
         mid = (end + jnp.maximum(start, incumbent[..., None])) / 2.0 - incumbent[..., None]
-        inner = excess / self.widths * mid
+        inner = excess / _row(self.widths, incumbent) * mid
         low, high = self.tails
         # The lower tail: mirrored, so that the gain is what lies between the incumbent and the edge.
         distance = jnp.maximum(float(self.edges[1]) - incumbent, 0.0)
@@ -147,6 +147,11 @@ def make_bars(num_bars: int = 128, limit: float = 10.0) -> Bars:
     if num_bars < 4 or limit <= 0:
         raise ValueError(f"bars were asked for with num_bars={num_bars}, limit={limit}; give 4 or more and a limit > 0")
     return Bars(np.sinh(np.linspace(-1.0, 1.0, num_bars + 1) * np.arcsinh(limit)).astype(np.float32))
+
+
+def _row(numbers: Float[np.ndarray, " M"], like: Float[Array, "..."]) -> Float[np.ndarray, "... M"]:
+    """Returns one number for each bar with a leading axis of size 1 for each of another array's."""
+    return numbers.reshape((1,) * like.ndim + numbers.shape)
 
 
 def _log_half_normal(distance: Float[Array, "..."], scale: float) -> Float[Array, "..."]:
