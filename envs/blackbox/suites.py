@@ -36,6 +36,9 @@ def make_suite(name: str, *, horizon: int = 45, num_seeds: int = 5) -> Suite:
     | `xgb` | 13 tables of XGBoost of the test split, whole |
     | `hpo-tables` | 1000 rows of each of 6 big tables: 3 of the test split and 3 of that for validation |
     | `bbob` | 24 functions in 2, 3 and 5 dimensions (extra `metabo-real`) |
+    | `sklearn` | 300 configurations of 4 classifiers on 4 data sets, evaluated here (extra `metabo-real`) |
+    | `abc` | 300 flows of logic synthesis for 3 circuits, evaluated here by `berkeley-abc` |
+    | `scip` | 300 configurations of SCIP on 5 integer programs, evaluated here (extra `metabo-real`) |
 
     Args:
         name: as above.
@@ -68,9 +71,18 @@ def _bbob(name: str, horizon: int, num_seeds: int) -> Suite:
     return Suite(name, tasks, params.replace(horizon=horizons), jnp.concatenate([pool.initial for pool in pools]))
 
 
+def _live(name: str, horizon: int, num_seeds: int) -> Suite:
+    from envs.blackbox.live_suites import LIVE, NUM_CONFIGS, built_pools
+
+    return Suite(name, *built_pools(LIVE[name](NUM_CONFIGS), horizon=horizon, num_seeds=num_seeds))
+
+
 SUITES: dict[str, Callable[[str, int, int], Suite]] = {
     "xgb": _tables(XGB_TEST),
     "hpo-tables": _tables(BIG_TABLES),
     "bbob": _bbob,
+    "sklearn": _live,
+    "abc": _live,
+    "scip": _live,
 }
 """Suites by name."""
