@@ -21,7 +21,9 @@ class Trajectory(NamedTuple):
     """Best value so far, from the initial points alone onwards; minus infinity without any."""
 
 
-def run_trajectory(optimiser: Optimiser, env: BlackBox, params: Any, initial: Int[Array, " I"], key: Array) -> Trajectory:
+def run_trajectory(
+    optimiser: Optimiser, env: BlackBox, params: Any, initial: Int[Array, " I"], key: Array
+) -> Trajectory:
     """Returns the trajectory of `env.max_horizon` = T choices, whatever the task's own horizon; consumes the key.
 
     The optimiser is given the params without the objective.
@@ -70,8 +72,8 @@ def run_trajectories(
 
 def run_many(
     optimiser: Optimiser, env: BlackBox, params: Any, initial: Int[Array, "K I"], key: Array, *, batch_size: int = 8
-) -> Float[Array, "K T+1"]:
-    """Returns the regret of the best value so far after 0 to T choices; see `run_trajectories`.
+) -> Float[Array, "K S"]:
+    """Returns the regret of the best value so far after 0 to T = S - 1 choices; see `run_trajectories`.
 
     Raises:
         ValueError: unless there are as many tasks as rows of initial points, and a batch holds at least one.
