@@ -13,7 +13,7 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import log_ndtr
 from jaxtyping import Array, Bool, Float, Int
 
-from envs.blackbox.kernels import kernel_matrix, masked_cholesky, masked_posterior, matern52
+from envs.blackbox.kernels import masked_cholesky, masked_posterior, matern52
 from envs.blackbox.task import CATEGORICAL, UNUSED
 from metarl.metabo.optimiser import Optimiser, best_unvisited
 from metarl.metabo.quasi_newton import Point, minimise, start_at
@@ -54,9 +54,14 @@ class Data(NamedTuple):
     """Rows that are filled."""
 
 
-def squared_differences(rows: Float[Array, "L D"], kind: Int[Array, " D"]) -> Float[Array, "D L L"]:
-    """Returns squared differences between rows; between categories 1 where they differ, and 0 in unused dimensions."""
-    difference = rows.T[:, :, None] - rows.T[:, None, :]
+def squared_differences(
+    a: Float[Array, "n D"], b: Float[Array, "m D"], kind: Int[Array, " D"]
+) -> Float[Array, "D n m"]:
+    """Returns squared differences; between categories 1 where they differ, and 0 in unused dimensions.
+
+    Dimensions lead: a CPU sums over a leading axis several times as fast as over a short last one.
+    """
+    difference = a.T[:, :, None] - b.T[:, None, :]
     kind = kind[:, None, None]
     differs = (difference != 0.0).astype(jnp.float32)
     return jnp.where(kind == CATEGORICAL, differs, jnp.where(kind == UNUSED, 0.0, difference**2))
@@ -142,10 +147,11 @@ def posterior(
         candidates: where the function is asked for.
         kind: what each dimension holds.
     """
-    lengthscale, scale = jnp.exp(hyper.log_lengthscale), jnp.exp(hyper.log_outputscale)
-    among = scale * kernel_matrix(rows, rows, kind, lengthscale)
+    scale = jnp.exp(hyper.log_outputscale)
+    inverse_squares = jnp.exp(-2.0 * hyper.log_lengthscale)[:, None, None]
+    among = scale * matern52(jnp.sum(inverse_squares * squared_differences(rows, rows, kind), axis=0))
     factor = masked_cholesky(among, is_seen, jnp.exp(hyper.log_noise) + JITTER * scale)
-    towards = scale * kernel_matrix(rows, candidates, kind, lengthscale)
+    towards = scale * matern52(jnp.sum(inverse_squares * squared_differences(rows, candidates, kind), axis=0))
     mean, variance = masked_posterior(factor, towards, z, is_seen, scale)
     return mean, jnp.sqrt(jnp.maximum(variance, JITTER * scale))
 
@@ -182,7 +188,7 @@ def gp_optimiser(acquisition: Acquisition, *, num_evaluations: int = NUM_EVALUAT
     def choose(key, memory, observation, params):
         rows, is_seen = params.x[observation["index"]], observation["is_seen"]
         z = standardise(observation["y"], is_seen)
-        data = Data(squared_differences(rows, params.kind), z, is_seen)
+        data = Data(squared_differences(rows, rows, params.kind), z, is_seen)
         hyper = fit(data, memory, num_evaluations=num_evaluations)
         mean, std = posterior(hyper, rows, z, is_seen, params.x, params.kind)
         incumbent = jnp.where(jnp.any(is_seen), jnp.max(z, where=is_seen, initial=-jnp.inf), 0.0)

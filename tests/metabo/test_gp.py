@@ -128,7 +128,7 @@ def test_expected_improvement_is_finite_and_exact_far_below_the_incumbent_and_fa
 def test_the_objective_and_its_gradient_are_those_of_double_precision(num_seen):
     x, y, history = problem(2, num_seen)
     rows, z, is_seen = padded(x, y, history)
-    data = gp.Data(gp.squared_differences(rows, jnp.asarray(KIND)), z, is_seen)
+    data = gp.Data(gp.squared_differences(rows, rows, jnp.asarray(KIND)), z, is_seen)
     value, gradient = OBJECTIVE(jnp.asarray(THETA, jnp.float32), data)
 
     def dense(theta):
@@ -141,7 +141,7 @@ def test_the_objective_and_its_gradient_are_those_of_double_precision(num_seen):
 def test_the_gradient_is_finite_at_extremes_or_the_point_is_refused():
     x, y, history = problem(3, 20)
     rows, z, is_seen = padded(np.repeat(x[:1], POOL, axis=0), y, history)  # every row the same
-    data = gp.Data(gp.squared_differences(rows, jnp.asarray(KIND)), z, is_seen)
+    data = gp.Data(gp.squared_differences(rows, rows, jnp.asarray(KIND)), z, is_seen)
     for theta in (gp.pack(gp.prior_hyper(4)), jnp.full((6,), -9.0), jnp.full((6,), 4.0)):
         value, gradient = OBJECTIVE(theta, data)
         assert jnp.isfinite(value) and jnp.all(jnp.isfinite(gradient))
@@ -179,7 +179,7 @@ def test_the_fit_and_the_pick_are_those_of_a_dense_reference_with_scipy():
 def test_a_fit_is_never_worse_than_its_start_and_nearly_as_good_as_that_of_many_evaluations():
     x, y, history = problem(5, 15)
     rows, z, is_seen = padded(x, y, history)
-    data = gp.Data(gp.squared_differences(rows, jnp.asarray(KIND)), z, is_seen)
+    data = gp.Data(gp.squared_differences(rows, rows, jnp.asarray(KIND)), z, is_seen)
     found, _ = OBJECTIVE(gp.pack(FIT(data, gp.prior_hyper(4))), data)
     start, _ = OBJECTIVE(gp.pack(gp.prior_hyper(4)), data)
     args = (x[history].astype(np.float64), np.asarray(z, np.float64)[:15], KIND)
