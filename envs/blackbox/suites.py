@@ -1,14 +1,14 @@
 """What optimisers are compared on: pools, initial points and the names of what they are of."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from envs.blackbox.live_suites import LIVE, NUM_CONFIGS, Track, built_pools
 from envs.blackbox.protocol import BIG_TABLES, protocol_pools
-from envs.blackbox.task import BlackBoxParams
 from envs.naming import check_name
 
 XGB_TEST = tuple(f"xgb/{i}" for i in range(34, 47))
@@ -22,13 +22,13 @@ class Suite(NamedTuple):
     """What it is called."""
     tasks: tuple[str, ...]
     """Table or function of each pool; seeds of one share it."""
-    params: BlackBoxParams
-    """The pools, with a leading axis K."""
+    params: Any
+    """The pools, `BlackBoxParams` with a leading axis K."""
     initial: Int[Array, "K I"]
     """Where optimisation begins."""
 
 
-def make_suite(name: str, *, horizon: int = 45, num_seeds: int = 5) -> Suite:
+def make_suite(name: str, *, horizon: int = 45, num_seeds: int = 5, track: Track = iter) -> Suite:
     """Returns a suite, none of whose tasks is trained on.
 
     | name | pools |
@@ -44,11 +44,15 @@ def make_suite(name: str, *, horizon: int = 45, num_seeds: int = 5) -> Suite:
         name: as above.
         horizon: T, evaluations after the initial ones.
         num_seeds: pools, or starts, for each task.
+        track: shows how far real programs are.
 
     Raises:
         ValueError: if the name is unknown, or a package is missing.
     """
-    check_name(name, SUITES, "suite")
+    check_name(name, (*SUITES, *LIVE), "suite")
+    if name in LIVE:
+        tables = LIVE[name](NUM_CONFIGS, track)
+        return Suite(name, *built_pools(tables, horizon=horizon, num_seeds=num_seeds))
     return SUITES[name](name, horizon, num_seeds)
 
 
@@ -71,18 +75,9 @@ def _bbob(name: str, horizon: int, num_seeds: int) -> Suite:
     return Suite(name, tasks, params.replace(horizon=horizons), jnp.concatenate([pool.initial for pool in pools]))
 
 
-def _live(name: str, horizon: int, num_seeds: int) -> Suite:
-    from envs.blackbox.live_suites import LIVE, NUM_CONFIGS, built_pools
-
-    return Suite(name, *built_pools(LIVE[name](NUM_CONFIGS), horizon=horizon, num_seeds=num_seeds))
-
-
 SUITES: dict[str, Callable[[str, int, int], Suite]] = {
     "xgb": _tables(XGB_TEST),
     "hpo-tables": _tables(BIG_TABLES),
     "bbob": _bbob,
-    "sklearn": _live,
-    "abc": _live,
-    "scip": _live,
 }
-"""Suites by name."""
+"""Suites by name; those of real programs are in `LIVE`."""

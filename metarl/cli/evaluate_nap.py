@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from metarl.cli.finished import tell, write_arrays, write_evaluation
+from metarl.cli.finished import progress_bar, tell, write_arrays, write_evaluation
 from metarl.cli.machine import prepare_jax
 from metarl.cli.models import nap_directory
 from metarl.cli.parse import parse
@@ -64,6 +64,7 @@ def evaluate_nap(words: list[str]) -> None:
         seed=arguments.seed,
         pretrained=load_nap(pretrained) if (pretrained / "nap.json").is_file() else None,
         report=tell,
+        track=progress_bar,
     )
     write_arrays(out.with_suffix(".npz"), findings.arrays())
     write_evaluation(out, findings.rows, "evaluate", words)

@@ -4,7 +4,7 @@ import io
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +56,10 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
 def tell(message: str) -> None:
     """Tells a person what is done next."""
     print(message, file=sys.stderr)
+
+
+def progress_bar(items: Sequence[Any]) -> Iterable[Any]:
+    """Returns the items, and shows how many have been taken."""
+    from tqdm import tqdm
+
+    return tqdm(items, leave=False)

@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import tyro
 
-from metarl.cli.finished import EVALUATION, REPORT, is_finished, read_rows, tell, write_arrays, write_evaluation
+from metarl.cli.finished import (
+    EVALUATION,
+    REPORT,
+    is_finished,
+    progress_bar,
+    read_rows,
+    tell,
+    write_arrays,
+    write_evaluation,
+)
 from metarl.cli.machine import prepare_jax
 from metarl.cli.parse import parse, preset_in
 from metarl.cli.tables import print_regret_tables
@@ -124,7 +133,9 @@ def _examine(arguments: MetaboArguments, directory: RunDirectory, words: list[st
 
     if not (directory.path / EVALUATION).exists():
         report = (lambda message: None) if arguments.quiet else tell
-        findings = examine_run(directory.export, arguments.config, report=report)
+        findings = examine_run(
+            directory.export, arguments.config, report=report, track=iter if arguments.quiet else progress_bar
+        )
         write_arrays(directory.path / CURVES, findings.arrays())
         write_evaluation(directory.path / EVALUATION, findings.rows, "metabo", words)
     write_metabo_report(directory.path)

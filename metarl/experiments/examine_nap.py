@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from envs.blackbox.environment import BlackBox
+from envs.blackbox.live_suites import Track
 from envs.blackbox.suites import Suite, make_suite
 from metarl.experiments.evaluate import row_of
 from metarl.experiments.metabo_config import MetaboConfig, ScoringConfig
@@ -139,6 +140,7 @@ def examine(
     seed: int,
     pretrained: TrainedNAP | None = None,
     report: Callable[[str], None] = lambda message: None,
+    track: Track = iter,
 ) -> NAPFindings:
     """Returns how a model and its rivals do on suites, and how good the model's predictions are there.
 
@@ -148,13 +150,14 @@ def examine(
         seed: of what optimisers draw.
         pretrained: the same model before reinforcement learning.
         report: told who is at work.
+        track: shows how far real programs are.
     """
     from metarl.experiments.examine_predictions import predictions
 
     arms = {name: make() for name, make in RIVALS.items()} | arms_of(model, pretrained)
     rows, curves = [], {}
     for name in config.suites:
-        suite = make_suite(name, horizon=config.horizon, num_seeds=config.seeds)
+        suite = make_suite(name, horizon=config.horizon, num_seeds=config.seeds, track=track)
         found = examine_optimisers(arms, suite, seed=seed, batch_size=config.batch_size, report=report)
         report(f"{name}: predictions")
         rows += found.rows + predictions(model, suite, seed=seed, batch_size=config.batch_size)
@@ -163,9 +166,13 @@ def examine(
 
 
 def examine_run(
-    exported: Path, config: MetaboConfig, *, report: Callable[[str], None] = lambda message: None
+    exported: Path,
+    config: MetaboConfig,
+    *,
+    report: Callable[[str], None] = lambda message: None,
+    track: Track = iter,
 ) -> NAPFindings:
     """Returns how the exported model of a run does, as the run is configured."""
     model = load_nap(exported)
     pretrained = load_nap(exported / "pretrained") if config.has_both_phases else None
-    return examine(model, config.scoring, seed=config.seed, pretrained=pretrained, report=report)
+    return examine(model, config.scoring, seed=config.seed, pretrained=pretrained, report=report, track=track)

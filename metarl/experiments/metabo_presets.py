@@ -24,12 +24,12 @@ class MetaboPreset(NamedTuple):
 
 
 GENERAL_TASKS = TasksConfig(
-    sources=("gp-prior", "xgb-bank", "tables"), shares=(0.6, 0.2, 0.2), num_candidates=110, permuted=0.8
+    sources=("gp-prior@max_dimensions=10", "xgb-bank", "tables"), shares=(0.6, 0.2, 0.2), permuted=0.8
 )
 NAP_CPU = MetaboConfig()
 NAP_GENERAL_CPU = MetaboConfig(
     tasks=GENERAL_TASKS,
-    likelihood=LikelihoodConfig(updates=6000),
+    likelihood=LikelihoodConfig(updates=8000),
     scoring=ScoringConfig(suites=("xgb", "hpo-tables", "bbob")),
 )
 NAP = MetaboConfig(

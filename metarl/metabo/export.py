@@ -10,14 +10,13 @@ from typing import Any
 import jax
 
 from metarl.exported import load_arrays, save_arrays
+from metarl.metabo.acquisitions import HEADS
 from metarl.metabo.nap import NAP, make_nap
 
 STEM = "nap"
 DESCRIPTION = f"{STEM}.json"
 DEFAULT = "nap"
 """Name in the zoo of the model that is used where none is named."""
-HEADS = ("acquisition", "ei", "ucb")
-"""What may score candidates: the learned acquisition, or expected improvement or an upper quantile of the bars."""
 
 
 @dataclass(frozen=True, eq=False)  # jit hashes what it compiles
@@ -37,7 +36,7 @@ class TrainedNAP:
 
     @property
     def head(self) -> str:
-        """Which of `HEADS` scores candidates."""
+        """Which of `metarl.metabo.acquisitions.HEADS` scores candidates."""
         return self.record["head"]
 
 

@@ -181,7 +181,7 @@ def _value(trial: FrozenTrial, sign: float, median: float) -> float:
 def _numbers(trial: FrozenTrial, distributions: Distributions) -> dict[str, float] | None:
     """Returns Optuna's numbers for the parameters of a trial; None if it does not have all of them."""
     if all(trial.distributions.get(name) == given for name, given in distributions.items()):
-        return {name: given.to_internal_repr(trial.params[name]) for name, given in distributions.items()}
+        return {name: float(given.to_internal_repr(trial.params[name])) for name, given in distributions.items()}
     shared = trial.system_attrs.get(SHARED)
     if trial.state == TrialState.RUNNING and shared and shared["names"] == _hash_of(distributions):
         return dict(zip(distributions, shared["numbers"], strict=True))

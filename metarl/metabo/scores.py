@@ -37,11 +37,11 @@ def expected_best_of_random(values: ArrayLike, n: int) -> float:
     if not 1 <= n <= size or not np.all(np.isfinite(ordered)):
         raise ValueError(f"{n} of {size} values were asked for; give finite values and at least 1 and at most all")
     rank = np.arange(n, size + 1)
-    log_share = _log_binomial(rank - 1, n - 1) - _log_binomial(np.asarray(size), n)
+    log_share = _log_binomial(rank - 1, n - 1) - _log_binomial(np.asarray([size]), n)
     return float(np.exp(log_share) @ ordered[n - 1 :])
 
 
-def random_regret_curve(y: ArrayLike, initial: ArrayLike, horizon: int) -> Float[np.ndarray, " T+1"]:
+def random_regret_curve(y: ArrayLike, initial: ArrayLike, horizon: int) -> Float[np.ndarray, " S"]:
     """Returns random search's expected regret after 0 to `horizon` draws, given the initial points.
 
     Draws are without replacement from the candidates that are not initial; when they are used up the regret stays 0.
@@ -73,12 +73,12 @@ def random_regret_curve(y: ArrayLike, initial: ArrayLike, horizon: int) -> Float
     return np.clip((np.max(values) - np.asarray(best)) / (scale if scale > 0 else 1.0), 0.0, 1.0)
 
 
-def area_under_curve(curves: Float[np.ndarray, "... T+1"]) -> Float[np.ndarray, "..."]:
+def area_under_curve(curves: Float[np.ndarray, "... S"]) -> Float[np.ndarray, "..."]:
     """Returns the mean regret over a curve's places, the one before any choice included."""
-    return np.mean(np.asarray(curves, np.float64), axis=-1)
+    return np.asarray(np.mean(np.asarray(curves, np.float64), axis=-1))
 
 
-def num_improvements(best: Float[np.ndarray, "... T+1"]) -> Int[np.ndarray, "..."]:
+def num_improvements(best: Float[np.ndarray, "... S"]) -> Int[np.ndarray, "..."]:
     """Returns m_H, how many steps brought a value above all before; the first does if there was no initial point.
 
     Args:
@@ -87,7 +87,7 @@ def num_improvements(best: Float[np.ndarray, "... T+1"]) -> Int[np.ndarray, "...
     Source: Maraval et al. 2023 (NAP), lemma 3.1.
     """
     best = np.asarray(best)
-    return np.sum(best[..., 1:] > best[..., :-1], axis=-1)
+    return np.asarray(np.sum(best[..., 1:] > best[..., :-1], axis=-1))
 
 
 def harmonic(n: int) -> float:
@@ -134,4 +134,4 @@ def paired_difference(
 
 def _log_binomial(n: Int[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
     """Returns `log C(n, k)` for n >= k."""
-    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))

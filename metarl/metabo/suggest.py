@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int
 
+from metarl.metabo.acquisitions import HEADS
 from metarl.metabo.candidates import keys_of, perturb, sobol
 from metarl.metabo.export import TrainedNAP
-from metarl.metabo.nap import NAP, among, upper_confidence
+from metarl.metabo.nap import NAP, among
 from metarl.metabo.network import Evaluations
 from metarl.metabo.space import MAX_DIMENSIONS, Space
 
@@ -107,15 +108,14 @@ def make_score(nap: NAP, head: str) -> Callable[..., Float[Array, " N"]]:
         candidates: Float[Array, "N D"],
         is_allowed: Bool[Array, " N"],
         progress: Float[Array, ""],
+        seed: Int[Array, ""],
     ) -> Float[Array, " N"]:
         y = jax.lax.cond(
             jnp.any(context.is_pending), lambda: believed(params, kind, context), lambda: jnp.asarray(context.y)
         )
         evaluations = Evaluations(context.x, y, context.is_seen | context.is_pending)
         belief = nap.believe(params, kind, evaluations, candidates)
-        if head == "acquisition":
-            return among(nap.prefer(params, belief, progress), is_allowed)
-        return among(belief.reading.log_ei if head == "ei" else upper_confidence(nap, belief), is_allowed)
+        return among(HEADS[head](nap, params, belief, progress, jax.random.key(seed)), is_allowed)
 
     return score
 
@@ -137,7 +137,7 @@ class Search:
         self._score = functools.partial(
             make_score(trained.nap, trained.head), on_device(trained), space.kind, context_of(known)
         )
-        self._progress = np.float32(progress)
+        self._progress, self._seed = np.float32(progress), np.int32(len(self.taken))
 
     def is_new(self, x: Float64[np.ndarray, "n D"]) -> Bool[np.ndarray, " n"]:
         """Returns which rows have neither been evaluated nor are being so."""
@@ -150,7 +150,7 @@ class Search:
             part, allowed = np.zeros((block, MAX_DIMENSIONS), np.float32), np.zeros((block,), bool)
             rows = x[start : start + block]
             part[: len(rows)], allowed[: len(rows)] = rows, is_new[start : start + block]
-            parts.append(np.asarray(self._score(part, allowed, self._progress))[: len(rows)])
+            parts.append(np.asarray(self._score(part, allowed, self._progress, self._seed))[: len(rows)])
         return np.where(is_new, np.concatenate(parts), -np.inf).astype(np.float32)
 
     def among(self, x: Float64[np.ndarray, "n D"]) -> Float64[np.ndarray, " D"]:

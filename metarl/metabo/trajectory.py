@@ -72,8 +72,8 @@ def run_trajectories(
 
 def run_many(
     optimiser: Optimiser, env: BlackBox, params: Any, initial: Int[Array, "K I"], key: Array, *, batch_size: int = 8
-) -> Float[Array, "K T+1"]:
-    """Returns the regret of the best value so far after 0 to T choices; see `run_trajectories`.
+) -> Float[Array, "K S"]:
+    """Returns the regret of the best value so far after 0 to T = S - 1 choices; see `run_trajectories`.
 
     Raises:
         ValueError: unless there are as many tasks as rows of initial points, and a batch holds at least one.

@@ -74,7 +74,7 @@ WORLDS = {  # name: () -> (environment, three worlds it can be)
     "key to door": lambda: sampled_tasks("key-to-door@size=4,start=random"),
     "visual room": lambda: sampled_tasks("visual-room"),
     "walker": lambda: sampled_tracks(stump_tracks()),
-    # Brax's toy: real physics amplify the roundings in which compiled programs differ; tests/envs/test_brax_env.py.
+    # Brax's toy: real physics amplify the roundings in which compiled programs differ; tests/envs/test_brax_physics.py.
     "brax fast": lambda: (BraxEnvironment("fast"), [BraxEnvironment("fast").default_params] * 3),
 }
 # Its contacts are solved by iteration, through which the roundings of programs grow: 6e-6 was seen after one step.

@@ -105,7 +105,7 @@ def test_a_model_has_the_arms_that_it_was_trained_for():
 def test_an_examination_has_a_rival_and_predictions_for_each_suite(monkeypatch):
     from metarl.experiments import examine_predictions
 
-    monkeypatch.setattr(examine_nap, "make_suite", lambda name, *, horizon, num_seeds: ramps(num_seeds))
+    monkeypatch.setattr(examine_nap, "make_suite", lambda name, *, horizon, num_seeds, track: ramps(num_seeds))
     monkeypatch.setattr(examine_nap, "RIVALS", {"up": lambda: towards(1.0)})
     monkeypatch.setattr(examine_predictions, "CONTEXTS", (5,))
     said = []

@@ -2,6 +2,7 @@ import json
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -34,6 +35,13 @@ def checkpoint(tmp_path_factory):
 
 def optimizer(checkpoint, space=SPACE, **settings):
     return Optimizer(space, checkpoint, **settings)
+
+
+def believed_of(trained, space, context, x):
+    evaluations = Evaluations(*map(jnp.asarray, (context.x, context.y, context.is_seen)))
+    return jax.jit(trained.nap.believe)(
+        trained.params, jnp.asarray(space.kind), evaluations, jnp.asarray(x, jnp.float32)
+    )
 
 
 def run(opt, count):
@@ -119,10 +127,7 @@ def test_pending_points_count_as_if_they_had_come_out_as_predicted(checkpoint):
     x = space.spread(np.random.default_rng(0).random((30, 2)))
     y, none = np.sin(7 * x[:8, 0]), x[:0]
     context = context_of(Known(x[:8], y, none))
-    nap, kind = trained.nap, space.kind
-    belief = nap.believe(
-        trained.params, kind, Evaluations(context.x, context.y, context.is_seen), x[8:10].astype(np.float32)
-    )
+    belief = believed_of(trained, space, context, x[8:10])
     mean = belief.scale.mean + belief.scale.std * belief.reading.mean
     believed = np.concatenate([y, np.asarray(mean) * np.std(y) + np.mean(y)])
     expected = Search(trained, space, Known(x[:10], believed, none), 0.5).scores(x[10:])
@@ -167,12 +172,7 @@ def test_the_choice_is_the_candidate_with_the_highest_expected_improvement(check
     run(opt, 7)
     candidates = [*optimizer(checkpoint, seed=8, num_init=600).ask(40), *(r.config for r in opt.results)]
     context = context_of(opt._known())
-    belief = opt.trained.nap.believe(
-        opt.trained.params,
-        space.kind,
-        Evaluations(context.x, context.y, context.is_seen),
-        space.encode(candidates).astype(np.float32),
-    )
+    belief = believed_of(opt.trained, space, context, space.encode(candidates))
     assert opt.ask(candidates=candidates) == [candidates[int(np.argmax(belief.reading.log_ei[:40]))]]
 
 

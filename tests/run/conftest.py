@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from metarl.run.directory import open_run
+
 
 @pytest.fixture(scope="session")
 def tiny():
@@ -14,6 +16,20 @@ def tiny():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def opened(tmp_path, tiny):
+    """Returns a function that opens the run of a name; all are closed afterwards."""
+    directories = []
+
+    def open_one(name="a"):
+        directories.append(open_run(tmp_path / "runs", name, tiny.TinyConfig(), (tiny.TinyConfig,)))
+        return directories[-1]
+
+    yield open_one
+    for directory in directories:
+        directory.close()
 
 
 @pytest.fixture

@@ -18,13 +18,13 @@ def test_there_are_sixteen_tasks():
     assert len(set(NAMES)) == 16 and "svm/digits" in NAMES
 
 
-@pytest.mark.parametrize("learner", SPACES)
-def test_eight_configurations_give_the_same_numbers_twice(learner, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("learner", "num_configs"), [("svm", 8), ("tree", 8), ("lr", 4), ("mlp", 2)])
+def test_configurations_give_the_same_numbers_twice(learner, num_configs, tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
     tables = []
     for place in ("one", "two"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))  # so that the second is evaluated too
-        tables.append(build(f"{learner}/iris", num_configs=8, seed=0))
+        tables.append(build(f"{learner}/iris", num_configs=num_configs, seed=1))
     np.testing.assert_array_equal(tables[0].x, tables[1].x)
     np.testing.assert_array_equal(tables[0].y, tables[1].y)
     assert tables[0].names == tuple(parameter.name for parameter in SPACES[learner])
@@ -49,7 +49,7 @@ def test_a_stump_separates_one_of_three_irises_and_a_good_svm_nearly_all():
     iris = load_dataset("iris")
     tree = decode(SPACES["tree"], draw(SPACES["tree"], 1, 0)[0])
     stump = {**tree, "max_depth": 1, "max_features": 1.0, "ccp_alpha": 1e-5, "splitter": "best"}
-    np.testing.assert_allclose(cross_validate("tree", stump, iris), 2 / 3, atol=1e-9)
+    np.testing.assert_allclose(cross_validate("tree", stump, iris), 2 / 3, atol=0.01)  # folds hold 16 or 17 of each
     svm = {"C": 1.0, "gamma": 0.1, "kernel": "rbf", "degree": 3, "coef0": 0.0, "scaler": "standard"}
     assert np.mean(cross_validate("svm", svm, iris)) > 0.93
 

@@ -111,8 +111,8 @@ def test_one_gate_is_one_table_of_one_level(abc):
 
 def test_adder_table_is_real_deterministic_and_built_once(abc, monkeypatch):
     adder = generate_circuit("adder", 8)
-    table = build(adder, num_flows=6, seed=0)
-    assert table.x.shape == (6, FLOW_LENGTH) and table.num_failed == 0
+    table = build(adder, num_flows=3, seed=0)
+    assert table.x.shape == (3, FLOW_LENGTH) and table.num_failed == 0
     assert set(table.kind) == {CATEGORICAL} and set(table.num_categories) == {11}
     reference = map_circuit(adder, REFERENCE, program=abc)
     for row, y in zip(table.x, table.y, strict=True):
@@ -125,7 +125,7 @@ def test_adder_table_is_real_deterministic_and_built_once(abc, monkeypatch):
         raise AssertionError("evaluated again")
 
     monkeypatch.setattr(logic_synthesis, "map_circuit", refuse)
-    np.testing.assert_array_equal(build(adder, num_flows=6, seed=0).y, table.y)
+    np.testing.assert_array_equal(build(adder, num_flows=3, seed=0).y, table.y)
 
 
 def test_operators_all_run_and_keep_the_function_small(abc):
