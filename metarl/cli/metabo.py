@@ -121,7 +121,8 @@ def _train(arguments: MetaboArguments, directory: RunDirectory, built: Any, mesh
         sessions = read_sessions(directory)
         record = {"run": directory.name, "config": encode(config), "git": sessions[-1]["git"] if sessions else None}
         head = "acquisition" if config.policy.iterations else "ei"
-        save_nap(directory.export / "pretrained", built.settings, exported["pretrained"], {**record, "head": "ei"})
+        if config.has_both_phases:  # else it is the model itself, or untrained
+            save_nap(directory.export / "pretrained", built.settings, exported["pretrained"], {**record, "head": "ei"})
         save_nap(directory.export, built.settings, exported["best"], {**record, "head": head})
 
 

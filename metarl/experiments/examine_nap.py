@@ -174,6 +174,5 @@ def examine_run(
 ) -> NAPFindings:
     """Returns how the exported model of a run does, as the run is configured."""
     model = load_nap(exported)
-    has_both = config.likelihood.updates > 0 and config.policy.iterations > 0
-    pretrained = load_nap(exported / "pretrained") if has_both else None
+    pretrained = load_nap(exported / "pretrained") if config.has_both_phases else None
     return examine(model, config.scoring, seed=config.seed, pretrained=pretrained, report=report, track=track)

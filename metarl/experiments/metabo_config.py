@@ -5,6 +5,9 @@ from typing import Literal
 
 from metarl.experiments.config_checks import require, require_counts, require_positive
 
+INITIAL_POINTS = 5
+"""Evaluations before the first choice: `NUM_INIT` of `envs.blackbox.task`, which is not light to import."""
+
 
 @dataclass(frozen=True)
 class NAPConfig:
@@ -176,6 +179,7 @@ class ValidationConfig:
 
     def __post_init__(self):
         require_counts("validation.", every=self.every, horizon=self.horizon, seeds=self.seeds)
+        require(len(self.tables) > 0, "validation.tables is empty; give at least one, such as xgb/20")
 
 
 @dataclass(frozen=True)
@@ -224,11 +228,25 @@ class MetaboConfig:
             f"tasks.num_candidates is {self.tasks.num_candidates}; it must exceed likelihood.max_context = "
             f"{self.likelihood.max_context}, so that there is something to predict",
         )
+        room, top_k = self.tasks.num_candidates, self.policy.top_k
+        require(
+            self.policy.horizon + INITIAL_POINTS <= room,
+            f"policy.horizon is {self.policy.horizon}; with {INITIAL_POINTS} initial points it must not exceed the "
+            f"tasks.num_candidates = {room}",
+        )
+        require(
+            top_k is None or top_k <= room, f"policy.top_k is {top_k}; it must not exceed tasks.num_candidates = {room}"
+        )
 
     @property
     def num_likelihood_steps(self) -> int:
         """Steps of the host loop in the first phase."""
         return self.likelihood.updates // self.likelihood.updates_per_step
+
+    @property
+    def has_both_phases(self) -> bool:
+        """Whether the model after the first phase is another than at the end, and trained."""
+        return self.likelihood.updates > 0 and self.policy.iterations > 0
 
     @property
     def num_steps(self) -> int:

@@ -7,18 +7,15 @@ Thompson 1933, here with independent draws for candidates.
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from metarl.metabo.episode import evaluations_of
-from metarl.metabo.nap import NAP, Belief
+from metarl.metabo.nap import NAP, Belief, thompson, upper_confidence
 from metarl.metabo.network import Evaluations
 from metarl.metabo.optimiser import Observation, Optimiser, best_unvisited
 
 Score = Callable[[NAP, Any, Belief, Array, Array], Float[Array, " N"]]
 """`score(nap, params, belief, progress, key)`: what of candidates is maximised."""
-PROBABILITY = 0.9
-"""Of the quantile that is the upper bound."""
 
 
 def _learned(nap: NAP, params: Any, belief: Belief, progress: Array, key: Array) -> Float[Array, " N"]:
@@ -30,12 +27,11 @@ def _improvement(nap: NAP, params: Any, belief: Belief, progress: Array, key: Ar
 
 
 def _upper_bound(nap: NAP, params: Any, belief: Belief, progress: Array, key: Array) -> Float[Array, " N"]:
-    rows = belief.reading.bars
-    return nap.bars.quantile(rows, jnp.full(rows.shape[:1], PROBABILITY, jnp.float32))
+    return upper_confidence(nap, belief)
 
 
 def _draw(nap: NAP, params: Any, belief: Belief, progress: Array, key: Array) -> Float[Array, " N"]:
-    return nap.bars.sample(key, belief.reading.bars)
+    return thompson(nap, belief, key)
 
 
 HEADS: dict[str, Score] = {"acquisition": _learned, "ei": _improvement, "ucb": _upper_bound, "thompson": _draw}

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 DISCOVER = ("metarl/cli/discover.py", "metarl/experiments/config.py", "metarl/experiments/agent_config.py")
 PRETRAIN = ("metarl/cli/pretrain.py", "metarl/experiments/pretrain_config.py")
 TEACH = ("metarl/cli/teach.py", "metarl/experiments/teach_config.py", "metarl/experiments/agent_config.py")
+METABO = ("metarl/cli/metabo.py", "metarl/experiments/metabo_config.py")
 EVALUATE = ("metarl/cli/evaluate.py",)
 
 
@@ -59,6 +60,7 @@ def test_help_names_every_command_and_its_purpose(cli, words):
             PRETRAIN,
         ),
         ("teach", [(), ("--preset", "alp-gmm-pendulum-cpu"), ("--preset", "pendulum-sac-cpu")], TEACH),
+        ("metabo", [()], METABO),
         ("evaluate", [()], EVALUATE),
         ("plot", [()], ()),
     ],

@@ -12,6 +12,9 @@ import pytest
 from metarl.experiments.base import Experiment
 from metarl.experiments.config import AgentConfig, DiscoverConfig, FamilyConfig, LPGConfig, LPOConfig, PopulationConfig
 from metarl.experiments.discover import make_discovery
+from metarl.experiments.metabo import make_metabo
+from metarl.experiments.metabo_policy import POLICY_METRICS
+from metarl.experiments.metabo_presets import SMOKE as METABO_SMOKE
 from metarl.experiments.pretrain import make_pretraining
 from metarl.experiments.pretrain_config import (
     ADConfig,
@@ -115,6 +118,10 @@ CASES = {
         {"fitness", "env_steps", "num_nonfinite", "num_evaluated"}
         | {f"{metric}/{teacher}" for metric in ("mastered", "episodes") for teacher in IN_CUBES.teachers},
     ),
+    "metabo_over_both_phases": Case(
+        lambda: make_metabo(METABO_SMOKE).experiment,
+        TRAINING_METRICS | {"likelihood_norm", "validation_regret", *POLICY_METRICS},
+    ),
     "discover_lpg_with_snes": Case(lambda: make_discovery(ON_A_PROBE).experiment, DISCOVERY_METRICS),
 }
 
@@ -197,7 +204,8 @@ def test_metrics_are_the_promised_names_as_strong_scalars(trace):
 def test_everything_is_finite_and_steps_are_counted(trace):
     for metrics in trace.metrics:
         assert all(np.isfinite(value) for value in metrics.values())
-        assert metrics["env_steps"] > 0 and metrics["num_evaluated"] > 0 and metrics["num_nonfinite"] == 0
+        assert metrics["env_steps"] >= 0 and metrics["num_evaluated"] > 0 and metrics["num_nonfinite"] == 0
+    assert trace.metrics[-1]["env_steps"] > 0  # before, an experiment may have a phase without an environment
     state = trace.experiment.export(trace.states[-1])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 

@@ -1,0 +1,114 @@
+"""Both phases learn: predictions nearly exact, and choices that expected improvement never makes."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.blackbox.environment import BlackBox
+from envs.blackbox.task import NUM_INIT, NUMERIC, as_task, pool_params
+from envs.family import TaskFamily
+from metarl.experiments.examine_predictions import prior_predictions
+from metarl.experiments.metabo import make_metabo
+from metarl.experiments.metabo_build import build_optimisers
+from metarl.experiments.metabo_config import (
+    LikelihoodConfig,
+    MetaboConfig,
+    NAPConfig,
+    PolicyConfig,
+    TasksConfig,
+    ValidationConfig,
+)
+from metarl.experiments.metabo_policy import make_policy_step
+from metarl.metabo.acquisitions import nap_optimiser
+from metarl.metabo.batches import make_batches
+from metarl.metabo.export import TrainedNAP
+from metarl.metabo.trajectory import run_many
+
+LINE = "gp-prior@max_dimensions=1,kinds=numeric,output_share=0.0"
+PREDICTING = MetaboConfig(
+    model=NAPConfig(width=32, num_layers=3, num_heads=2, num_bars=100),
+    tasks=TasksConfig(sources=(LINE,), shares=(1.0,), num_candidates=80),
+    likelihood=LikelihoodConfig(updates=4000, updates_per_step=200, batch_size=32, learning_rate=3e-3),
+    policy=PolicyConfig(iterations=0),
+    validation=ValidationConfig(tables=("xgb/20",), horizon=1),
+)
+SIZE, HORIZON = 24, 5
+CORNERED = replace(
+    PREDICTING,
+    model=NAPConfig(width=16, num_layers=1, num_heads=2, num_bars=64),
+    tasks=TasksConfig(
+        sources=(LINE.replace("max_dimensions=1", "max_dimensions=2"),), shares=(1.0,), num_candidates=SIZE
+    ),
+    likelihood=LikelihoodConfig(updates=600, updates_per_step=200, batch_size=16, max_context=12),
+    policy=PolicyConfig(
+        iterations=1, num_tasks=8, group_size=8, horizon=HORIZON, likelihood=0.0, learning_rate=3e-3, num_minibatches=2
+    ),
+)
+
+
+def pretrained(config):
+    """Returns the experiment, its parameters after the first phase, and the loss of every step."""
+    made = make_metabo(config)
+    step, state, losses = jax.jit(made.experiment.step), jax.jit(made.experiment.init)(jax.random.key(0)), []
+    for _ in range(config.num_likelihood_steps):
+        state, metrics = step(state)
+        losses.append(float(metrics["loss"]))
+    return made, state.params, losses
+
+
+@pytest.mark.learning
+def test_predictions_come_near_exact_inference():
+    """The model has to find out lengthscale, noise, smoothness and warp, which exact inference is told."""
+    made, params, losses = pretrained(PREDICTING)
+    assert np.mean(losses[-3:]) < losses[0] - 0.3
+    model = TrainedNAP(made.settings, jax.device_get(params), {"head": "ei"}, made.nap, "digest")
+    rows = prior_predictions(model, LINE, num_candidates=80, num_tasks=512, seed=1)
+    found = {(row["arm"], row["setting"]["context"]): np.array(row["values"]) for row in rows}
+    gaps = {count: float(np.mean(found["np", count] - found["gp-exact", count])) for count in (5, 20, 50)}
+    print(gaps, losses[-1])
+    assert gaps[50] < 0.1, gaps
+
+
+class State(NamedTuple):
+    """What an iteration of the second phase changes."""
+
+    params: Any
+    policy_optimiser: Any
+
+
+def cornered(key):
+    """The best candidate is in the upper corner, and everything else is the worse the nearer it is to it."""
+    key_x, key_y = jax.random.split(key)
+    x = jax.random.uniform(key_x, (SIZE, 2)).at[0].set(jnp.array([0.98, 0.98]))
+    noise = 0.05 * jax.random.normal(key_y, (SIZE,))
+    y = (-jnp.sum(x, axis=1) + noise).at[0].set(0.5)
+    return as_task(pool_params(x, jnp.full((2,), NUMERIC, jnp.int32), y, horizon=HORIZON))
+
+
+@pytest.mark.learning
+def test_reinforcement_finds_what_expected_improvement_never_would():
+    made, params, _ = pretrained(CORNERED)
+    env, optimiser = BlackBox(SIZE, max_horizon=HORIZON), build_optimisers(CORNERED)[1]
+    family = TaskFamily("cornered", env, cornered, cornered, 0, 1, HORIZON)
+    step = jax.jit(make_policy_step(CORNERED, made.nap, lambda size: make_batches([family], (1.0,), size), optimiser))
+    state = State(params, optimiser.init(params))
+    for number in range(60):
+        state, metrics = step(state, jax.random.key(number))
+    print({name: float(value) for name, value in metrics.items()})
+    tasks = jax.vmap(cornered)(jax.random.split(jax.random.key(999), 64)).params
+    initial = jnp.tile(jnp.arange(1, 1 + NUM_INIT, dtype=jnp.int32), (64, 1))
+    curves = {
+        head: run_many(
+            nap_optimiser(made.nap, state.params, head), env, tasks, initial, jax.random.key(0), batch_size=64
+        )
+        for head in ("ei", "acquisition")
+    }
+    final = {head: np.asarray(curve)[:, -1] for head, curve in curves.items()}
+    print({head: np.asarray(curve).mean(axis=0) for head, curve in curves.items()})
+    assert final["ei"].mean() > 0.1
+    assert final["acquisition"].mean() < 0.5 * final["ei"].mean()
+    assert np.asarray(curves["acquisition"]).mean() < 0.8 * np.asarray(curves["ei"]).mean()

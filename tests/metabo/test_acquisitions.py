@@ -1,0 +1,67 @@
+"""Every head scores as it says, and no optimiser evaluates anything twice or looks at what it must not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl.metabo.acquisitions import HEADS, nap_optimiser
+from metarl.metabo.trajectory import run_trajectory
+
+
+def choose(model, room, head, key=0, params=None):
+    optimiser = nap_optimiser(model.nap, model.params if params is None else params, head)
+    hidden = room.task.replace(y=None, y_best=None, y_worst=None)
+    return int(jax.jit(lambda key: optimiser.choose(key, (), room.observation, hidden)[1])(jax.random.key(key)))
+
+
+def best(scores, room):
+    return int(np.argmax(np.where(room.observation["is_visited"], -np.inf, np.asarray(scores))))
+
+
+def test_every_head_takes_the_largest_of_its_scores(model, room):
+    belief, *_ = model.answer(model.params, room.task.kind, room.evaluations, room.task.x)
+    rows, bars = belief.reading.bars, model.nap.bars
+    assert choose(model, room, "ei") == best(bars.ei(rows, jnp.full((12,), belief.reading.incumbent)), room)
+    assert choose(model, room, "ucb") == best(bars.quantile(rows, jnp.full((12,), 0.9)), room)
+    assert choose(model, room, "acquisition") == best(model.nap.prefer(model.params, belief, jnp.float32(0.0)), room)
+
+
+def test_chance_plays_a_part_in_thompson_sampling_only(model, room):
+    picks = {head: {choose(model, room, head, key) for key in range(6)} for head in HEADS}
+    assert {head for head, found in picks.items() if len(found) > 1} == {"thompson"}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_no_index_comes_twice(model, room, head):
+    run = jax.jit(
+        lambda key: run_trajectory(nap_optimiser(model.nap, model.params, head), room.env, room.task, room.initial, key)
+    )
+    found = np.concatenate([np.asarray(room.initial), run(jax.random.key(1)).indices])
+    assert len(set(found.tolist())) == len(found) == 8
+
+
+def test_untrained_the_acquisition_does_what_expected_improvement_does(model, room):
+    one, other = (
+        jax.jit(
+            lambda head=head: (
+                run_trajectory(
+                    nap_optimiser(model.nap, model.newborn, head), room.env, room.task, room.initial, jax.random.key(0)
+                ).indices
+            )
+        )()
+        for head in ("acquisition", "ei")
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_the_weights_of_the_acquisition_decide_for_that_head_alone(model, room):
+    head = jax.tree.map(lambda leaf: -3.0 * leaf, model.params["acquisition_head"])
+    changed = {**model.params, "acquisition_head": head}
+    picks = [{name: choose(model, room, name, params=params) for name in HEADS} for params in (model.params, changed)]
+    assert {name for name in HEADS if picks[0][name] != picks[1][name]} == {"acquisition"}
+
+
+def test_an_unknown_head_is_refused(model):
+    with pytest.raises(ValueError, match="there is no head 'pi'; choose one of acquisition, ei, ucb, thompson"):
+        nap_optimiser(model.nap, model.params, "pi")

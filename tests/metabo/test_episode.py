@@ -1,0 +1,118 @@
+"""Episodes follow the policy they are said to follow, and evaluate nothing twice."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.blackbox.environment import BlackBox
+from envs.blackbox.task import NUMERIC, pool_params
+from metarl.metabo.acquisitions import nap_optimiser
+from metarl.metabo.episode import make_episode
+from metarl.metabo.trajectory import run_trajectory
+
+NUM_EPISODES = 32
+
+
+def play(model, room, *, params=None, num_steps=5, task=None, num_episodes=NUM_EPISODES, **settings):
+    """Returns (best initial value, decisions [E, T])."""
+    episode = make_episode(model.nap, room.env, num_steps=num_steps, **settings)
+    keys = jax.random.split(jax.random.key(3), num_episodes)
+    task = room.task if task is None else task
+    params = model.params if params is None else params
+    return jax.jit(jax.vmap(episode, (None, None, None, 0)))(params, task, room.initial, keys)
+
+
+@pytest.fixture(scope="module")
+def played(model, room):
+    """Episodes that visit the whole pool."""
+    return play(model, room, num_steps=9, temperature=3.0)
+
+
+def visited(room, decisions):
+    first = np.broadcast_to(np.asarray(room.initial), (len(decisions.action), len(room.initial)))
+    return np.concatenate([first, decisions.action], axis=1)
+
+
+def test_nothing_is_evaluated_twice(played, room):
+    indices = visited(room, played[1])
+    assert all(sorted(row) == list(range(12)) for row in indices.tolist())
+    assert len({tuple(row) for row in indices.tolist()}) > NUM_EPISODES / 2
+
+
+def test_padding_is_never_chosen(model, room):
+    is_valid = room.task.is_valid.at[jnp.array([1, 4, 11])].set(False)
+    _, decisions = play(model, room, num_steps=5, temperature=10.0, task=room.task.replace(is_valid=is_valid))
+    assert set(np.unique(decisions.action)) == {0, 3, 5, 6, 8, 10}
+
+
+def test_a_decision_holds_what_was_known_before_it_and_the_best_after(played, room):
+    start, decisions = played
+    indices, y = visited(room, decisions), np.asarray(room.task.y)
+    np.testing.assert_array_equal(start, y[np.asarray(room.initial)].max())
+    np.testing.assert_array_equal(decisions.best, np.maximum.accumulate(y[indices], axis=1)[:, 3:])
+    np.testing.assert_array_equal(decisions.observation["is_seen"].sum(axis=-1)[0], np.minimum(np.arange(3, 12), 8))
+    for step in range(9):
+        seen_then = np.zeros((NUM_EPISODES, 12), bool)
+        np.put_along_axis(seen_then, indices[:, : 3 + step], True, axis=1)
+        np.testing.assert_array_equal(decisions.observation["is_visited"][:, step], seen_then)
+        np.testing.assert_array_equal(decisions.is_allowed[:, step], ~seen_then)
+
+
+def test_the_log_probability_is_that_of_the_policy(model, room, played):
+    """The first choice is the same law in every episode: what is recorded is its softmax over what was open."""
+    belief, logits, _ = model.answer(model.params, room.task.kind, room.evaluations, room.task.x)
+    start = model.nap.prefer(model.params, belief, jnp.float32(0.0))
+    log_probs = jax.nn.log_softmax(jnp.where(~room.observation["is_visited"], start / 3.0, -jnp.inf))
+    first = played[1].action[:, 0]
+    np.testing.assert_allclose(played[1].log_prob[:, 0], log_probs[first], rtol=1e-4, atol=1e-4)
+
+
+def test_choices_are_drawn_with_their_probabilities(model, room):
+    _, decisions = play(model, room, num_steps=1, temperature=3.0, num_episodes=3000)
+    action, log_prob = decisions.action[:, 0], decisions.log_prob[:, 0]
+    counts = np.bincount(action, minlength=12)
+    probability = np.zeros(12)
+    probability[np.asarray(action)] = np.exp(log_prob)
+    deviation = np.sqrt(3000 * probability * (1.0 - probability))
+    assert (np.abs(counts - 3000 * probability) <= 4.0 * deviation + 3.0).all()
+    assert counts[np.asarray(room.initial)].sum() == 0
+
+
+@pytest.mark.parametrize("settings", [{"top_k": 1}, {"temperature": 1e-4}])
+def test_without_chance_episodes_are_what_the_optimiser_does(model, room, settings):
+    trajectory = jax.jit(
+        lambda: run_trajectory(
+            nap_optimiser(model.nap, model.params), room.env, room.task, room.initial, jax.random.key(0)
+        )
+    )()
+    _, decisions = play(model, room, num_episodes=3, **settings)
+    np.testing.assert_array_equal(decisions.action, np.broadcast_to(trajectory.indices, (3, 5)))
+    np.testing.assert_array_equal(decisions.best, np.broadcast_to(trajectory.best[1:], (3, 5)))
+
+
+def test_among_few_means_among_the_best_few(model, room):
+    _, decisions = play(model, room, num_steps=2, top_k=2, temperature=100.0, num_episodes=200)
+    belief, *_ = model.answer(model.params, room.task.kind, room.evaluations, room.task.x)
+    start = model.nap.prefer(model.params, belief, jnp.float32(0.0))
+    order = np.argsort(-np.where(room.observation["is_visited"], -np.inf, start))
+    assert set(np.unique(decisions.action[:, 0])) == set(order[:2].tolist())
+    assert (decisions.is_allowed.sum(axis=-1) == 2).all()
+
+
+def test_improvements_under_uniform_choices_are_a_harmonic_number(joint):
+    """Of T different values in random order, the t-th is the largest so far with probability 1 / t."""
+    num_steps, num_episodes = 12, 600
+    y = jnp.asarray(np.random.default_rng(0).permutation(num_steps), jnp.float32)
+    task = pool_params(y[:, None] / 12.0, jnp.array([NUMERIC], jnp.int32), y, horizon=num_steps, num_init=0)
+    env = BlackBox(num_steps, max_horizon=num_steps, max_init=0)
+    episode = make_episode(joint.nap, env, num_steps=num_steps)  # its newborn acquisition prefers nothing
+    keys = jax.random.split(jax.random.key(0), num_episodes)
+    play_all = jax.jit(jax.vmap(episode, (None, None, None, 0)))
+    start, decisions = play_all(joint.newborn, task, jnp.zeros((0,), jnp.int32), keys)
+    best = np.concatenate([np.asarray(start)[:, None], decisions.best], axis=1)
+    counts = np.sum(best[:, 1:] > best[:, :-1], axis=1)
+    shares = 1.0 / np.arange(1, num_steps + 1)
+    error = np.sqrt(np.sum(shares * (1.0 - shares)) / num_episodes)
+    assert abs(counts.mean() - shares.sum()) < 3.0 * error
+    assert np.unique(decisions.action[:, 0]).size == num_steps

@@ -1,0 +1,94 @@
+"""The likelihood is that of values not in the context, whatever its size; a recording model shows what it is asked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl.metabo.likelihood import MIN_CONTEXT, context_loss
+from metarl.metabo.nap import Belief, scale_of
+
+MAX_CONTEXT = 6
+
+
+def recording(model, asked):
+    """Returns the model with beliefs that are all the same, and keeps what it was asked."""
+
+    def believe(params, kind, evaluations, candidates):
+        asked.append((evaluations, candidates))
+        belief, *_ = model.answer(params, kind, evaluations, candidates)
+        flat = belief.reading._replace(bars=jnp.zeros((candidates.shape[0], model.nap.bars.num_bars)))
+        return Belief(flat, scale_of(evaluations.y, evaluations.is_seen))
+
+    return model.nap._replace(believe=believe)
+
+
+def rows(x):
+    return {tuple(row) for row in np.asarray(x).tolist()}
+
+
+def test_no_value_is_both_seen_and_asked_for(model, room):
+    asked, task = [], room.task
+    for seed in range(30):
+        context_loss(recording(model, asked), model.params, task, jax.random.key(seed), max_context=MAX_CONTEXT)
+    sizes = {int(evaluations.is_seen.sum()) for evaluations, _ in asked}
+    assert sizes == set(range(MIN_CONTEXT, MAX_CONTEXT + 1))
+    value_at = {tuple(x): float(y) for x, y in zip(np.asarray(task.x).tolist(), np.asarray(task.y), strict=True)}
+    for evaluations, candidates in asked:
+        places = np.asarray(evaluations.x).tolist()
+        assert rows(evaluations.x).isdisjoint(rows(candidates)) and len(candidates) == 12 - MAX_CONTEXT
+        assert [value_at[tuple(x)] for x in places] == np.asarray(evaluations.y).tolist()
+
+
+def test_the_loss_is_the_mean_over_what_is_asked_for(model, room):
+    """With bars of equal logits only the widths of the bars that values fall into matter."""
+    asked = []
+    loss = context_loss(recording(model, asked), model.params, room.task, jax.random.key(5), max_context=MAX_CONTEXT)
+    evaluations, candidates = asked[0]
+    y = [float(room.task.y[np.all(np.asarray(room.task.x) == x, axis=1)][0]) for x in np.asarray(candidates)]
+    known = np.asarray(evaluations.y)[np.asarray(evaluations.is_seen)]
+    z = (np.array(y) - known.mean()) / known.std()
+    bars = model.nap.bars
+    inside = np.abs(z) < bars.edges[-2]
+    assert inside.all()
+    density = 1.0 / bars.num_bars / bars.widths[np.searchsorted(bars.edges, z, side="right") - 1]
+    np.testing.assert_allclose(loss, -np.mean(np.log(density)), rtol=1e-5)
+
+
+def test_padding_is_neither_seen_nor_asked_for(model, room):
+    loss = jax.jit(lambda task, key: context_loss(model.nap, model.params, task, key, max_context=MAX_CONTEXT))
+    is_valid = jnp.arange(12) < 9
+    for seed in range(4):
+        losses = [
+            loss(room.task.replace(is_valid=is_valid, y=jnp.where(is_valid, room.task.y, junk)), jax.random.key(seed))
+            for junk in (0.0, 1e3)
+        ]
+        assert losses[0] == losses[1] and np.isfinite(losses[0])
+
+
+def test_values_far_outside_count_as_at_the_last_edge(model, room):
+    """One divergent value must not decide what is learned: its gradient is bounded and its loss as well."""
+    loss = lambda params, task: context_loss(  # noqa: E731
+        model.nap, params, task, jax.random.key(1), max_context=2
+    )
+    found = []
+    for outlier in (1e5, 1e7):
+        y = room.task.y.at[jnp.argmax(room.task.y)].set(outlier)
+        found.append(jax.jit(jax.value_and_grad(loss))(model.params, room.task.replace(y=y)))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found[0][1], found[1][1])
+
+
+def test_a_context_of_equal_values_is_not_scored(model, room):
+    flat = room.task.replace(y=jnp.full((12,), 2.0))
+    value, gradient = jax.jit(jax.value_and_grad(
+        lambda params: context_loss(model.nap, params, flat, jax.random.key(0), max_context=MAX_CONTEXT)
+    ))(model.params)  # fmt: skip
+    assert value == 0.0 and all((leaf == 0.0).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_the_likelihood_teaches_transformer_and_bars_and_nothing_else(model, room):
+    gradient = jax.jit(jax.grad(
+        lambda params: context_loss(model.nap, params, room.task, jax.random.key(0), max_context=MAX_CONTEXT)
+    ))(model.params)  # fmt: skip
+    moves = {name: any((leaf != 0.0).any() for leaf in jax.tree.leaves(part)) for name, part in gradient.items()}
+    assert {name for name, moved in moves.items() if not moved} == {"acquisition_head", "value_hidden", "value_out"}
