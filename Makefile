@@ -10,7 +10,7 @@ PYTEST = JAX_PLATFORMS=cpu $(VENV)/bin/python -m pytest
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
 .DEFAULT_GOAL := help
-.PHONY: help venv discover test test-slow test-learning test-multiprocess test-accelerator lint bench bench-discovery bench-ppo bench-incontext pretrain clean
+.PHONY: help venv discover test test-slow test-learning test-multiprocess test-accelerator lint bench bench-discovery bench-ppo bench-incontext bench-teachers bench-metabo pretrain clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -62,7 +62,10 @@ bench-incontext: $(STAMP) ## measure data, roll-outs and updates of in-context l
 bench-teachers: $(STAMP) ## measure teachers on the toy, the walker, and both with a student in one program
 	$(VENV)/bin/python tests/benchmarks/teaching_throughput.py
 
-bench: bench-discovery bench-ppo bench-incontext bench-teachers ## run all benchmarks
+bench-metabo: $(STAMP) ## measure training, trajectories, memory and latency of meta-Bayesian optimisation
+	$(VENV)/bin/python tests/benchmarks/metabo_throughput.py
+
+bench: bench-discovery bench-ppo bench-incontext bench-teachers bench-metabo ## run all benchmarks
 
 clean: ## remove caches and build outputs; runs and .venv stay
 	rm -rf build dist .jax_cache .pytest_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -99,6 +100,43 @@ def make_nap(*, num_dimensions: int = MAX_DIMENSIONS, **settings: Any) -> NAP:
         return network.apply({"params": params}, belief.reading, progress, method=method)
 
     return NAP(network, init, believe, partial(call, "acquire"), partial(call, "value"))
+
+
+def believe_in_blocks(
+    nap: NAP,
+    params: Any,
+    kind: Int[Array, " D"],
+    evaluations: Evaluations,
+    candidates: Float[Array, "N D"],
+    *,
+    block: int = 4096,
+) -> Belief:
+    """Returns what `nap.believe` does, for some candidates after others: what lies between is never as long as N.
+
+    The evaluations are read anew for every block, which costs little where there are far fewer of them.
+
+    Args:
+        nap: the model.
+        params: its parameters.
+        kind: what each dimension holds.
+        evaluations: what has been evaluated.
+        candidates: what is believed something of.
+        block: candidates at once, >= 1; changes no result but by rounding.
+
+    Raises:
+        ValueError: if a block holds nothing.
+    """
+    if block < 1:
+        raise ValueError(f"blocks of {block} candidates were asked for; they must hold at least 1")
+    count = candidates.shape[0]
+    parts = jnp.pad(candidates, ((0, -count % block), (0, 0))).reshape(-1, block, candidates.shape[1])
+    believed: Belief = jax.lax.map(lambda part: nap.believe(params, kind, evaluations, part), parts)
+    shared: Belief = jax.tree.map(lambda leaf: leaf[0], believed)
+    of_candidates = {
+        name: getattr(believed.reading, name).reshape(-1, *getattr(shared.reading, name).shape[1:])[:count]
+        for name in ("hidden", "bars", "mean", "std", "log_ei")
+    }
+    return shared._replace(reading=shared.reading._replace(**of_candidates))
 
 
 def among(logits: Float[Array, " N"], is_allowed: Bool[Array, " N"]) -> Float[Array, " N"]:

@@ -194,10 +194,10 @@ def test_jit_equals_eager_and_the_draw_entry_chooses_the_draw():
     assert jnp.any(decode(vector.at[4].set(0.26)).params.x != eager.params.x)
 
 
-def test_the_family_can_be_played(key):
-    family = gp_prior_family(num_candidates=20, horizon=3, kinds="numeric")
-    task = jax.jit(family.sample)(key)
-    assert task.params.x.shape == (20, MAX_DIMENSIONS) and family.num_dimensions == NUM_GLOBAL + 8
+def test_drawn_tasks_can_be_played_in_the_environment_of_the_family(key, draws):
+    family = gp_prior_family()
+    task = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), draws[0])
+    assert task.params.x.shape == (100, MAX_DIMENSIONS) and family.num_dimensions == NUM_GLOBAL + 8
     _, state = family.env.reset_env(key, task.params)
     _, _, reward, _, _ = family.env.step_env(key, state, jnp.argmax(task.params.y), task.params)
     start = (task.params.y_best - state.best) / (task.params.y_best - task.params.y_worst)
@@ -215,6 +215,7 @@ def test_hebo_law_has_the_published_marginals():
     assert int(law.shape(jnp.float32(0.7))) == MATERN32
 
 
+@pytest.mark.slow
 def test_tasks_of_the_hebo_law_are_finite_in_eighteen_dimensions(key):
     prior = gp_prior(num_candidates=60, dimensions=(1, 18), kinds="numeric", law=hebo_law())
     task, kernel = jax.jit(jax.vmap(prior.sample_with_kernel))(jax.random.split(key, 200))
