@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from envs.blackbox.tables import Table, as_grid, load_table, padded_rows
-from envs.blackbox.task import NUM_INIT, pool_params
+from envs.blackbox.task import NUM_INIT, BlackBoxParams, pool_params
 
 BIG_TABLES: tuple[str, ...] = (
     "hpobench/credit_g",
