@@ -97,7 +97,7 @@ def _by_task(suite: Suite, values: Float[np.ndarray, " K"]) -> Float[np.ndarray,
     return np.bincount(place, weights=values) / np.bincount(place)
 
 
-def _rows(suite: Suite, arm: str, curves: Float[np.ndarray, "K T+1"]) -> list[dict[str, Any]]:
+def _rows(suite: Suite, arm: str, curves: Float[np.ndarray, "K S"]) -> list[dict[str, Any]]:
     horizon = curves.shape[1] - 1
     area = _by_task(suite, area_under_curve(curves))
     rows = [row_of(arm, suite.name, {"horizon": horizon}, "regret_auc", area, {"num_trajectories": len(curves)})]
