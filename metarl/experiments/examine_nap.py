@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from envs.blackbox.environment import BlackBox
 from envs.blackbox.live_suites import Track
-from envs.blackbox.suites import Suite, make_suite
+from envs.blackbox.suites import Suite, make_suite, narrow
 from metarl.experiments.evaluate import row_of
 from metarl.experiments.metabo_config import MetaboConfig, ScoringConfig
 from metarl.metabo.acquisitions import nap_optimiser
@@ -83,7 +83,8 @@ def examine_optimisers(
     }
     for name, optimiser in arms.items():
         report(f"{suite.name}: {name} in {len(suite.tasks)} trajectories")
-        found = run_many(optimiser, env, suite.params, suite.initial, jax.random.key(seed), batch_size=batch_size)
+        pools = narrow(suite.params) if name in RIVALS else suite.params
+        found = run_many(optimiser, env, pools, suite.initial, jax.random.key(seed), batch_size=batch_size)
         curves[name] = np.asarray(found)
     rows = [row for name, curve in curves.items() for row in _rows(suite, name, curve)]
     rows += _paired_rows(suite, curves)

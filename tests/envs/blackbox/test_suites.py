@@ -10,7 +10,7 @@ from envs.blackbox.built import BuiltTable
 from envs.blackbox.live_suites import LIVE, built_pools
 from envs.blackbox.protocol import protocol_pools
 from envs.blackbox.splits import TEST, TRAIN, VALID
-from envs.blackbox.suites import SUITES, XGB_TEST, make_suite
+from envs.blackbox.suites import SUITES, XGB_TEST, make_suite, narrow
 from envs.blackbox.tables import load_table
 from envs.blackbox.task import CATEGORICAL, NUM_INIT, NUMERIC
 
@@ -114,6 +114,15 @@ def test_programs_are_told_apart_by_name(monkeypatch):
         *(f"scip/{seed}" for seed in live_suites.INSTANCES),
     ]
     assert all(7 in (o.get("num_configs"), o.get("num_flows")) and o["track"] is reversed for o in asked.values())
+
+
+def test_dimensions_that_no_pool_uses_can_be_left_out():
+    params = make_suite("xgb", num_seeds=1).params
+    narrowed = narrow(params)
+    assert narrowed.x.shape[-1] == narrowed.kind.shape[-1] == 6
+    np.testing.assert_array_equal(narrowed.x, params.x[..., :6])
+    assert not np.asarray(params.kind)[:, 6:].any()
+    np.testing.assert_array_equal(narrowed.y, params.y)
 
 
 def test_an_unknown_suite_is_refused():
