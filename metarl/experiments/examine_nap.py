@@ -12,6 +12,7 @@ from envs.blackbox.environment import BlackBox
 from envs.blackbox.live_suites import Track
 from envs.blackbox.suites import Suite, make_suite, narrow
 from metarl.experiments.evaluate import row_of
+from metarl.experiments.examine_predictions import predictions, prior_predictions
 from metarl.experiments.metabo_config import MetaboConfig, ScoringConfig
 from metarl.metabo.acquisitions import nap_optimiser
 from metarl.metabo.export import TrainedNAP, load_nap
@@ -153,8 +154,6 @@ def examine(
         report: told who is at work.
         track: shows how far real programs are.
     """
-    from metarl.experiments.examine_predictions import predictions
-
     arms = {name: make() for name, make in RIVALS.items()} | arms_of(model, pretrained)
     rows, curves = [], {}
     for name in config.suites:
@@ -176,4 +175,11 @@ def examine_run(
     """Returns how the exported model of a run does, as the run is configured."""
     model = load_nap(exported)
     pretrained = load_nap(exported / "pretrained") if config.has_both_phases else None
-    return examine(model, config.scoring, seed=config.seed, pretrained=pretrained, report=report, track=track)
+    found = examine(model, config.scoring, seed=config.seed, pretrained=pretrained, report=report, track=track)
+    for spec in config.tasks.sources if config.scoring.num_prior_tasks else ():
+        if spec.startswith("gp-prior"):
+            report(f"{spec}: predictions beside exact inference")
+            found.rows.extend(
+                prior_predictions(model, spec, num_tasks=config.scoring.num_prior_tasks, seed=config.seed)
+            )
+    return found
