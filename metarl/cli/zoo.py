@@ -1,14 +1,15 @@
 """`metarl zoo list | show NAME | pack RUN`: the trained rules and models that ship with the package."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 
 from metarl.cli.parse import parse
-from metarl.cli.tables import print_acting_tables, print_tables
+from metarl.cli.tables import print_acting_tables, print_regret_tables, print_tables
 from metarl.run.directory import write_atomic
 
 ACTIONS = ("list", "show", "pack")
@@ -35,7 +36,7 @@ class PackArguments:
     """Make a zoo entry of a finished run: its rule or model, the curve of its training and its evaluation."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Directory of a finished run of 'metarl discover' or 'metarl pretrain'."""
+    """Directory of a finished run of 'metarl discover', 'metarl pretrain' or 'metarl metabo'."""
     out: Path
     """Directory of the entry, such as metarl/zoo/ta-lpo; an older entry is replaced."""
     evaluation: Path | None = None
@@ -65,6 +66,7 @@ def zoo(words: list[str]) -> None:
 
 def _list(rest: list[str]) -> None:
     from metarl import zoo
+    from metarl.metabo.export import load_nap
 
     if rest:
         raise ValueError(f"'metarl zoo list' takes no arguments, but {' '.join(rest)!r} was given")
@@ -74,6 +76,9 @@ def _list(rest: list[str]) -> None:
     for name in zoo.model_names():
         record = zoo.load_pretrained(name).record
         print(f"{name:14s} {record['run']}, seed {record['config']['seed']}: {describe_model(record['config'])}")
+    for name in zoo.nap_names():
+        record = load_nap(zoo.directory_of(name)).record
+        print(f"{name:14s} {record['run']}, seed {record['config']['seed']}: {describe_nap(record['config'])}")
 
 
 def describe(config: dict[str, Any]) -> str:
@@ -93,22 +98,52 @@ def describe_model(config: dict[str, Any]) -> str:
     return f"{kind} on {', '.join(config['env'])}, {size}, {config['updates']} updates"
 
 
+def describe_nap(config: dict[str, Any]) -> str:
+    """Returns in a few words what a run's configuration, as in its file, trained and on what."""
+    model, phases = config["model"], f"{config['likelihood']['updates']} updates of the likelihood"
+    if config["policy"]["iterations"]:
+        phases += f", {config['policy']['iterations']} iterations of PPO"
+    sources = ", ".join(config["tasks"]["sources"])
+    return f"neural process on {sources}, width {model['width']}, {model['num_layers']} layers, {phases}"
+
+
 def _show(name: str) -> None:
     from metarl import zoo
+    from metarl.metabo.export import load_nap
 
-    is_model = name in zoo.model_names()
-    loaded = zoo.load_pretrained(name) if is_model else zoo.load(name).loaded
+    if name in zoo.nap_names():
+        kind, loaded = NAP_KIND, load_nap(zoo.directory_of(name))
+    elif name in zoo.model_names():
+        kind, loaded = MODEL_KIND, zoo.load_pretrained(name)
+    else:
+        kind, loaded = RULE_KIND, zoo.load(name).loaded
     evaluation, config, curve = zoo.evaluation_of(name), loaded.record["config"], loaded.record["curve"]
     git = loaded.record["git"] or {}
-    words = describe_model(config) if is_model else describe(config)
-    print(f"{name}: {words}, seed {config['seed']}, commit {git.get('commit', 'not recorded')}")
+    print(f"{name}: {kind.describe(config)}, seed {config['seed']}, commit {git.get('commit', 'not recorded')}")
     print(f"settings: {json.dumps(loaded.settings)}")
-    values = curve["loss" if is_model else "fitness"]
-    print("training, mean loss: " if is_model else "meta-training, mean fitness of the population: ", end="")
-    print(", ".join(f"{value:.3f} at {step}" for step, value in zip(curve["step"], values, strict=True)))
-    (print_acting_tables if is_model else print_tables)(evaluation["rows"])
+    values = zip(curve["step"], curve[kind.metric], strict=True)
+    print(f"{kind.curve}: " + ", ".join(f"{value:.3f} at {step}" for step, value in values))
+    kind.print_tables(evaluation["rows"])
     print(f"\nmeasured by: {evaluation['command']}\non: {evaluation['device']}, commit {evaluation['commit']}")
     print(f"files: {zoo.directory_of(name)}")
+
+
+class Kind(NamedTuple):
+    """What differs between the kinds of things in the zoo."""
+
+    metric: str
+    """Metric whose curve is kept."""
+    curve: str
+    """What that is, for people."""
+    describe: Callable[[dict[str, Any]], str]
+    """Configuration in a few words."""
+    print_tables: Callable[[list[dict[str, Any]]], None]
+    """Prints the rows of an evaluation."""
+
+
+RULE_KIND = Kind("fitness", "meta-training, mean fitness of the population", describe, print_tables)
+MODEL_KIND = Kind("loss", "training, mean loss", describe_model, print_acting_tables)
+NAP_KIND = Kind("loss", "training, mean negative log-likelihood", describe_nap, print_regret_tables)
 
 
 def pack(run: Path, out: Path, evaluation_file: Path | None = None) -> None:
@@ -120,16 +155,19 @@ def pack(run: Path, out: Path, evaluation_file: Path | None = None) -> None:
     Raises:
         ValueError: if the run is not finished.
     """
-    source = run / "evaluation.json" if evaluation_file is None else evaluation_file
-    is_model = (run / "export/model.json").is_file()
-    for file in (run / ("export/model.json" if is_model else "export/rule.json"), source, run / "metrics.jsonl"):
+    source = run / EVALUATION if evaluation_file is None else evaluation_file
+    stem = next((stem for stem in PACKERS if (run / f"export/{stem}.json").is_file()), "rule")
+    for file in (run / f"export/{stem}.json", source, run / "metrics.jsonl"):
         if not file.is_file():
-            raise ValueError(f"{run} lacks {file}; give a run that 'metarl discover' or 'metarl pretrain' has finished")
+            raise ValueError(
+                f"{run} lacks {file}; give a finished run of 'metarl discover', 'pretrain' or 'metabo'"
+            )
     evaluation = json.loads(source.read_text())
-    _pack_model(run, out) if is_model else _pack_rule(run, out)
+    PACKERS[stem](run, out)
     normalised = {row["env"] for row in evaluation["rows"] if row["metric"] == "normalised_return"}
     rows = [row for row in evaluation["rows"] if row["metric"] != "return" or row["env"] not in normalised]
-    rows = [{**row, "values": [] if is_model else [float(f"{x:.5g}") for x in row["values"]]} for row in rows]
+    keeps = stem != "model"
+    rows = [{**row, "values": [float(f"{x:.5g}") for x in row["values"]] if keeps else []} for row in rows]
     write_atomic(out / EVALUATION, json.dumps({**evaluation, "rows": rows}, allow_nan=False) + "\n")
 
 
@@ -154,3 +192,14 @@ def _curve(run: Path, metric: str, num_points: int = 40) -> dict[str, list]:
     blocks = [records[start : start + size] for start in range(0, len(records), size)]
     means = [sum(record[metric] or 0.0 for record in block) / len(block) for block in blocks]
     return {"step": [block[-1]["step"] for block in blocks], metric: [float(f"{mean:.5g}") for mean in means]}
+
+
+def _pack_nap(run: Path, out: Path) -> None:
+    from metarl.metabo.export import load_nap, save_nap
+
+    model = load_nap(run / "export")
+    save_nap(out, model.settings, model.params, {**model.record, "curve": _curve(run, "loss")})
+
+
+PACKERS: dict[str, Callable[[Path, Path], None]] = {"rule": _pack_rule, "model": _pack_model, "nap": _pack_nap}
+"""How what a run exported becomes an entry, by the stem of its files."""
