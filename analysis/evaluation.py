@@ -1,4 +1,7 @@
-"""The page of an evaluation file: tables, learning curves and schedules of the arms in each environment."""
+"""The page of an evaluation file: tables, learning curves and schedules of the arms in each environment.
+
+Evaluations of optimisers have a page of their own, see `analysis.bo`.
+"""
 
 import json
 import os
@@ -8,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.bo import is_metabo_evaluation, write_metabo_evaluation_report
 from analysis.curves import horizon_curve, life_curve
 from analysis.figure import Picture, save_picture
 from analysis.load import Lives, Row, read_rows
@@ -27,6 +31,8 @@ def write_evaluation_report(file: Path) -> Path:
         ValueError: if a file is not what it should be.
     """
     content = json.loads(file.read_text(encoding="utf-8"))
+    if is_metabo_evaluation(content):
+        return write_metabo_evaluation_report(file)
     rows = read_rows(file, content)
     lives = read_curves(file.with_suffix(".npz"))
     figures = file.with_suffix(".figures")

@@ -14,15 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.looks import ACTING_ARMS, RULE_ARMS
+from analysis.looks import ACTING_ARMS, OPTIMISER_ARMS, RULE_ARMS
 
 INK, MUTED, RULE = "#1f2328", "#5b6470", "#d4d8dd"
-LOOKS = RULE_ARMS | ACTING_ARMS
+LOOKS = RULE_ARMS | ACTING_ARMS | OPTIMISER_ARMS
 ARM_COLOURS = {arm: look.colour for arm, look in LOOKS.items()}
 ARM_MARKERS = {arm: look.marker for arm, look in LOOKS.items()}
 ARM_LABELS = {arm: look.label for arm, look in LOOKS.items()}
 ARM_DASHES = {arm: look.dashes for arm, look in LOOKS.items()}
-TOP_ARMS = ("discovered", "dpt", "dpt-greedy", "ad", "ad-greedy", "rl2", "rl2-greedy")
+TOP_ARMS = ("discovered", "dpt", "dpt-greedy", "ad", "ad-greedy", "rl2", "rl2-greedy", "nap")
 """Drawn above all others."""
 OTHER_COLOURS = ("#4c3fb1", "#a8324a", "#6b5b00", "#00728a")
 QUANTITIES = {

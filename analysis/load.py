@@ -34,7 +34,7 @@ class Row(NamedTuple):
     metric: str
     """What the numbers are, for example `normalised_return`."""
     iqm: float
-    """Interquartile mean of the values; NaN where the file has null."""
+    """Interquartile mean of the values; NaN where the file has null, or has only their mean."""
     low: float
     """Lower end of its interval."""
     high: float
@@ -47,6 +47,9 @@ class Row(NamedTuple):
     """Tasks left out because nothing can be earned there, so that there is nothing to normalise by."""
     num_nonfinite: int = 0
     """Lives that ended with a non-finite return, which count as the lowest finite one."""
+    mean: float = float("nan")
+    """Mean of the values; NaN where the file has none. Rows of differences have it in place of the interquartile mean.
+    """
 
     @property
     def horizon(self) -> int | None:
@@ -147,13 +150,14 @@ def _row(row: dict[str, Any]) -> Row:
         env=str(row["env"]),
         setting=dict(row["setting"]),
         metric=str(row["metric"]),
-        iqm=_number(row["iqm"]),
+        iqm=_number(row["iqm"] if "mean" not in row else row.get("iqm")),
         low=_number(row["low"]),
         high=_number(row["high"]),
         confidence=_number(row["confidence"]),
         values=np.array([_number(value) for value in row.get("values", ())], np.float64),
         num_excluded=int(row.get("num_excluded", 0)),
         num_nonfinite=int(row.get("num_nonfinite", 0)),
+        mean=_number(row.get("mean")),
     )
 
 

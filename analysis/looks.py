@@ -52,3 +52,12 @@ ACTING_ARMS = {
 }
 """Who acts in context, in the order of tables and legends. Relatives share a colour and differ in dashes; colours of
 strangers stay apart like those of rules, beside which these arms are never drawn."""
+OPTIMISER_ARMS = {
+    "nap": Look("#0b5cad", "-", "o", "NAP"),
+    "np-ei": Look("#d9730d", DASHED, "s", "NP-EI"),
+    "np-ei-pretrained": Look("#7a1f5c", DASH_DOTTED, "P", "NP-EI before RL"),
+    "gp-ei": Look("#0f8a5f", (0, (3.5, 1.0, 1.0, 1.0, 1.0, 1.0)), "v", "GP-EI"),
+    "random": Look("#8a8f98", DOTTED, "x", "random"),
+}
+"""Who optimises pools, in the order of tables and legends; drawn beside no other arms. What else an evaluation holds
+follows in the colours of arms that are not known."""

@@ -5,7 +5,7 @@ of such pools into one table: the best of all rows is far better than that of a 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +35,8 @@ class ProtocolPools(NamedTuple):
 
     cases: tuple[tuple[str, int], ...]
     """(table, seed) of each."""
-    params: BlackBoxParams
-    """The pools, with a leading axis K; smaller ones are padded."""
+    params: Any
+    """The pools, `BlackBoxParams` with a leading axis K; smaller ones are padded."""
     initial: Int[Array, "K I"]
     """The initial points, as rows of the pool; for `BlackBox.reset_at`."""
 

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
 from envs.blackbox.live_suites import LIVE, NUM_CONFIGS, Track, built_pools
 from envs.blackbox.protocol import BIG_TABLES, protocol_pools
+from envs.blackbox.task import UNUSED
 from envs.naming import check_name
 
 XGB_TEST = tuple(f"xgb/{i}" for i in range(34, 47))
@@ -54,6 +56,16 @@ def make_suite(name: str, *, horizon: int = 45, num_seeds: int = 5, track: Track
         tables = LIVE[name](NUM_CONFIGS, track)
         return Suite(name, *built_pools(tables, horizon=horizon, num_seeds=num_seeds))
     return SUITES[name](name, horizon, num_seeds)
+
+
+def narrow(params: Any) -> Any:
+    """Returns the pools, `BlackBoxParams` [K], without the last dimensions if no pool uses them.
+
+    Optimisers whose work grows with dimensions need not carry those that others leave room for.
+    """
+    is_used = np.any(np.asarray(params.kind) != UNUSED, axis=0)
+    width = int(np.max(np.flatnonzero(is_used), initial=0)) + 1
+    return params.replace(x=params.x[..., :width], kind=params.kind[:, :width])
 
 
 def _tables(tables: tuple[str, ...]) -> Callable[[str, int, int], Suite]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.blackbox.environment import BlackBox
 from envs.blackbox.live_suites import Track
-from envs.blackbox.suites import Suite, make_suite
+from envs.blackbox.suites import Suite, make_suite, narrow
 from metarl.experiments.examine_sampler import NAME as STUDIES
 from metarl.experiments.examine_sampler import examine_samplers, require_optuna
 from metarl.experiments.metabo_config import MetaboConfig, ScoringConfig
@@ -68,7 +68,8 @@ def examine_optimisers(
     }
     for name, optimiser in arms.items():
         report(f"{suite.name}: {name} in {len(suite.tasks)} trajectories")
-        found = run_many(optimiser, env, suite.params, suite.initial, jax.random.key(seed), batch_size=batch_size)
+        pools = narrow(suite.params) if name in RIVALS else suite.params
+        found = run_many(optimiser, env, pools, suite.initial, jax.random.key(seed), batch_size=batch_size)
         curves[name] = np.asarray(found)
     rows = [row for name, curve in curves.items() for row in regret_rows(suite.name, suite.tasks, name, curve)]
     rows += paired_rows(suite.name, suite.tasks, curves)

@@ -66,7 +66,7 @@ def make_validation(config: MetaboConfig, nap: NAP) -> Callable[[Any], Float[Arr
         raise ValueError(f"validation.tables has {outside[0]!r}, which is not of the split for validation")
     cases = [(table, seed) for table in settings.tables for seed in range(settings.seeds)]
     pools = protocol_pools(cases, horizon=settings.horizon)
-    env = BlackBox(pools.params.is_valid.shape[1], max_horizon=settings.horizon)
+    env = BlackBox(len(pools.params.is_valid[0]), max_horizon=settings.horizon)
 
     def validate(params: Any) -> Float[Array, ""]:
         optimiser = nap_optimiser(nap, params)

@@ -139,6 +139,17 @@ def believe_in_blocks(
     return shared._replace(reading=shared.reading._replace(**of_candidates))
 
 
+def upper_confidence(nap: NAP, belief: Belief, *, probability: float = 0.9) -> Float[Array, " N"]:
+    """Returns the upper quantile of the bars."""
+    rows = belief.reading.bars
+    return nap.bars.quantile(rows, jnp.full(rows.shape[:1], probability, jnp.float32))
+
+
+def thompson(nap: NAP, belief: Belief, key: Array) -> Float[Array, " N"]:
+    """Returns one draw for each candidate, independent of the others; consumes the key."""
+    return nap.bars.sample(key, belief.reading.bars)
+
+
 def among(logits: Float[Array, " N"], is_allowed: Bool[Array, " N"]) -> Float[Array, " N"]:
     """Returns the logits with everything else out of reach."""
     return jnp.where(is_allowed, logits, NEVER)

@@ -10,7 +10,7 @@ import pytest
 from envs.blackbox.suites import Suite
 from envs.blackbox.task import NUMERIC, pool_params
 from metarl.experiments import examine_nap
-from metarl.experiments.examine_nap import arms_of, examine, examine_optimisers, examine_run
+from metarl.experiments.examine_nap import NAPFindings, arms_of, examine, examine_optimisers, examine_run
 from metarl.experiments.metabo_config import LikelihoodConfig, MetaboConfig, PolicyConfig, ScoringConfig
 from metarl.metabo.export import TrainedNAP, save_nap
 from metarl.metabo.nap import make_nap
@@ -123,7 +123,12 @@ def test_a_run_of_one_phase_is_not_compared_with_itself(tmp_path, monkeypatch, u
     for directory in (tmp_path, tmp_path / "pretrained"):
         save_nap(directory, SETTINGS, model.params, {"head": "acquisition"})
     asked = {}
-    monkeypatch.setattr(examine_nap, "examine", lambda model, scoring, **options: asked.update(options))
+
+    def recorded(model, scoring, **options):
+        asked.update(options)
+        return NAPFindings([], {})
+
+    monkeypatch.setattr(examine_nap, "examine", recorded)
     config = MetaboConfig(
         seed=7, likelihood=LikelihoodConfig(updates=updates), policy=PolicyConfig(iterations=iterations)
     )

@@ -97,6 +97,7 @@ def test_without_the_likelihood_rewards_move_the_acquisition_alone():
     assert metrics["loss"] == metrics["backbone_norm"] == 0.0
 
 
+@pytest.mark.slow
 def test_without_the_likelihood_and_without_a_stop_the_bars_learn_from_rewards_only_through_the_acquisition():
     """A newborn head passes nothing on, so that without the residual the backbone waits for the head to move first."""
     before, after, metrics = stepped(
@@ -108,13 +109,16 @@ def test_without_the_likelihood_and_without_a_stop_the_bars_learn_from_rewards_o
     assert metrics["backbone_norm"] > 0.0
 
 
+@pytest.mark.slow
 def test_a_critic_learns_where_it_is_the_baseline():
     before, after, metrics = stepped(baseline="critic", likelihood=0.0)
     assert moved(before, after) == {"acquisition_head", "value_hidden", "value_out"}
     assert metrics["critic_norm"] > 0.0 and metrics["value_error"] > 0.0
 
 
-@pytest.mark.parametrize("changes", [{}, {"baseline": "critic", "likelihood": 0.0}])
+@pytest.mark.parametrize(
+    "changes", [{}, pytest.param({"baseline": "critic", "likelihood": 0.0}, marks=pytest.mark.slow)]
+)
 def test_metrics_are_finite_and_count_what_was_done(changes):
     _, _, metrics = stepped(**changes)
     assert set(POLICY_METRICS) < set(metrics) and all(np.isfinite(value) for value in metrics.values())

@@ -1,5 +1,7 @@
 """Every head scores as it says, and no optimiser evaluates anything twice or looks at what it must not."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +11,28 @@ from metarl.metabo.acquisitions import HEADS, nap_optimiser
 from metarl.metabo.trajectory import run_trajectory
 
 
+@cache
+def chooser(nap, head):
+    """The first choice of a head for any parameters, compiled once."""
+    choose = lambda params, key, observation, task: nap_optimiser(nap, params, head).choose(  # noqa: E731
+        key, (), observation, task
+    )
+    return jax.jit(choose)
+
+
+@cache
+def runner(nap, env, head):
+    """The choices of a head for any parameters, compiled once."""
+    run = lambda params, task, initial, key: run_trajectory(  # noqa: E731
+        nap_optimiser(nap, params, head), env, task, initial, key
+    )
+    return jax.jit(run)
+
+
 def choose(model, room, head, key=0, params=None):
-    optimiser = nap_optimiser(model.nap, model.params if params is None else params, head)
     hidden = room.task.replace(y=None, y_best=None, y_worst=None)
-    return int(jax.jit(lambda key: optimiser.choose(key, (), room.observation, hidden)[1])(jax.random.key(key)))
+    params = model.params if params is None else params
+    return int(chooser(model.nap, head)(params, jax.random.key(key), room.observation, hidden)[1])
 
 
 def best(scores, room):
@@ -34,22 +54,13 @@ def test_chance_plays_a_part_in_thompson_sampling_only(model, room):
 
 @pytest.mark.parametrize("head", HEADS)
 def test_no_index_comes_twice(model, room, head):
-    run = jax.jit(
-        lambda key: run_trajectory(nap_optimiser(model.nap, model.params, head), room.env, room.task, room.initial, key)
-    )
-    found = np.concatenate([np.asarray(room.initial), run(jax.random.key(1)).indices])
-    assert len(set(found.tolist())) == len(found) == 8
+    found = runner(model.nap, room.env, head)(model.params, room.task, room.initial, jax.random.key(1)).indices
+    assert len({*np.asarray(room.initial).tolist(), *np.asarray(found).tolist()}) == 8
 
 
 def test_untrained_the_acquisition_does_what_expected_improvement_does(model, room):
     one, other = (
-        jax.jit(
-            lambda head=head: (
-                run_trajectory(
-                    nap_optimiser(model.nap, model.newborn, head), room.env, room.task, room.initial, jax.random.key(0)
-                ).indices
-            )
-        )()
+        runner(model.nap, room.env, head)(model.newborn, room.task, room.initial, jax.random.key(0)).indices
         for head in ("acquisition", "ei")
     )
     np.testing.assert_array_equal(one, other)

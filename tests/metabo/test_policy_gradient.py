@@ -1,5 +1,7 @@
 """Advantages by hand, what gradients reach, and a bandit of two arms that is learned."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,8 +59,28 @@ def decide(model, room, params):
     return jax.tree.map(lambda leaf: leaf[1], decisions)
 
 
-def loss_of(model, rereads):
-    return make_policy_loss(model.nap, clip=CLIP, rereads=rereads)
+@cache
+def measured(nap, rereads):
+    """`(params, task, decision, advantage, target) -> (parts, gradients of the surrogate and of the critic's error)`.
+
+    The surrogate has an entropy bonus, as in training.
+    """
+    loss = make_policy_loss(nap, clip=CLIP, rereads=rereads)
+
+    def measure(params, *rest):
+        def both(params):
+            parts = loss(params, *rest)
+            return jnp.stack([parts.surrogate - 0.1 * parts.entropy, parts.value]), parts
+
+        both_ways, parts = jax.jacrev(both, has_aux=True)(params)
+        return parts, *(jax.tree.map(lambda leaf, i=i: leaf[i], both_ways) for i in range(2))
+
+    return jax.jit(measure)
+
+
+def measure(model, room, decision, *, rereads=False, advantage=1.3, target=0.4):
+    rest = (room.task, decision, jnp.float32(advantage), jnp.float32(target))
+    return measured(model.nap, rereads)(model.params, *rest)
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +90,15 @@ def decision(model, room):
 
 @pytest.mark.parametrize("rereads", [True, False])
 def test_for_the_policy_that_chose_nothing_has_changed(model, room, decision, rereads):
-    parts = jax.jit(loss_of(model, rereads))(model.params, room.task, decision, jnp.float32(1.7), jnp.float32(0.4))
-    np.testing.assert_allclose(parts.surrogate, -1.7, rtol=1e-5)
+    parts, *_ = measure(model, room, decision, rereads=rereads)
+    np.testing.assert_allclose(parts.surrogate, -1.3, rtol=1e-5)
     np.testing.assert_allclose(parts.divergence, 0.0, atol=1e-6)
     assert parts.clipped == 0.0
-    reading = decision.belief.reading
-    belief = decision.belief._replace(reading=reading)
-    logits = model.nap.prefer(model.params, belief, decision.observation["progress"])
+    belief, progress = decision.belief, decision.observation["progress"]
+    logits = model.nap.prefer(model.params, belief, progress)
     log_probs = np.asarray(jax.nn.log_softmax(logits[decision.is_allowed]))
     np.testing.assert_allclose(parts.entropy, -np.sum(np.exp(log_probs) * log_probs), rtol=1e-4)
-    value = model.nap.value(model.params, belief, decision.observation["progress"])
-    np.testing.assert_allclose(parts.value, (value - 0.4) ** 2, rtol=1e-4)
+    np.testing.assert_allclose(parts.value, (model.nap.value(model.params, belief, progress) - 0.4) ** 2, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -88,19 +108,15 @@ def test_for_the_policy_that_chose_nothing_has_changed(model, room, decision, re
 def test_a_choice_that_has_become_likely_enough_teaches_nothing_more(
     model, room, decision, ratio, advantage, is_clipped, moves
 ):
+    """Beyond the bound only the entropy is left of the gradient, whatever the advantage."""
     before = decision._replace(log_prob=decision.log_prob - jnp.log(jnp.float32(ratio)))
-    loss = loss_of(model, False)
-
-    @jax.jit
-    def surrogate(params):
-        parts = loss(params, room.task, before, jnp.float32(advantage), jnp.float32(0.0))
-        return parts.surrogate, parts.clipped
-
-    (value, clipped), gradient = jax.value_and_grad(surrogate, has_aux=True)(model.params)
+    parts, gradient, _ = measure(model, room, before, advantage=advantage)
     bounded = float(np.clip(ratio, 1.0 - CLIP, 1.0 + CLIP))
-    np.testing.assert_allclose(value, -min(ratio * advantage, bounded * advantage), rtol=1e-4)
-    assert bool(clipped) == is_clipped
-    assert any((leaf != 0.0).any() for leaf in jax.tree.leaves(gradient)) == moves
+    np.testing.assert_allclose(parts.surrogate, -min(ratio * advantage, bounded * advantage), rtol=1e-4)
+    assert bool(parts.clipped) == is_clipped
+    _, without, _ = measure(model, room, before, advantage=0.0)
+    differs = any((a != b).any() for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(without), strict=True))
+    assert differs == moves
 
 
 def reached(gradient):
@@ -108,28 +124,14 @@ def reached(gradient):
     return {name for name, part in gradient.items() if any((leaf != 0.0).any() for leaf in jax.tree.leaves(part))}
 
 
-def gradients(model, room, decision, rereads):
-    """Gradients of the surrogate with entropy, and of the critic's error."""
-    loss = loss_of(model, rereads)
-
-    def part(name):
-        def of(params):
-            parts = loss(params, room.task, decision, jnp.float32(1.3), jnp.float32(0.4))
-            return parts.value if name == "value" else parts.surrogate - 0.1 * parts.entropy
-
-        return jax.jit(jax.grad(of))(model.params)
-
-    return part("surrogate"), part("value")
-
-
 @pytest.mark.parametrize("rereads", [True, False])
 def test_reinforcement_leaves_transformer_embedding_and_bars_alone(model, room, decision, rereads):
-    policy, critic = gradients(model, room, decision, rereads)
+    _, policy, critic = measure(model, room, decision, rereads=rereads)
     assert reached(policy) == ACQUISITION and reached(critic) == CRITIC
 
 
 def test_without_a_stop_reinforcement_reaches_transformer_embedding_and_bars(joint, room):
-    policy, critic = gradients(joint, room, decide(joint, room, joint.params), True)
+    _, policy, critic = measure(joint, room, decide(joint, room, joint.params), rereads=True)
     assert reached(policy) == set(joint.params) - CRITIC
     assert {"layers", "embed_point", "embed_value", "bars_head"} < reached(policy)
     assert reached(critic) == CRITIC
@@ -143,6 +145,7 @@ def two_arms(key):
     return pool_params(x[:, None], jnp.array([NUMERIC], jnp.int32), y, horizon=1, num_init=0)
 
 
+@pytest.mark.learning
 def test_the_better_of_two_arms_is_learned(joint):
     """From indifference, and with nothing but rewards to go by."""
     episode = make_episode(joint.nap, BlackBox(2, max_horizon=1, max_init=0), num_steps=1)

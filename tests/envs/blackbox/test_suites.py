@@ -10,7 +10,7 @@ from envs.blackbox.built import BuiltTable
 from envs.blackbox.live_suites import LIVE, built_pools
 from envs.blackbox.protocol import protocol_pools
 from envs.blackbox.splits import TEST, TRAIN, VALID
-from envs.blackbox.suites import SUITES, XGB_TEST, make_suite
+from envs.blackbox.suites import SUITES, XGB_TEST, make_suite, narrow
 from envs.blackbox.tables import load_table
 from envs.blackbox.task import CATEGORICAL, NUM_INIT, NUMERIC
 
@@ -90,23 +90,39 @@ def test_a_live_suite_is_what_its_programs_built(name, monkeypatch):
     assert suite.name == name and asked == [(live_suites.NUM_CONFIGS, reversed)]
 
 
-def test_circuits_are_told_apart_by_name(monkeypatch):
+def test_programs_are_told_apart_by_name(monkeypatch):
     """Each builder is asked once for each of its problems, and its table keeps the problem's name."""
     from envs.blackbox import live_sklearn, logic_synthesis, mip
 
-    found = {}
-    monkeypatch.setattr(live_sklearn, "build", lambda name, **options: found.setdefault(name, options))
-    monkeypatch.setattr(logic_synthesis, "generate_circuit", lambda kind, size: (kind, size))
-    monkeypatch.setattr(logic_synthesis, "build", lambda circuit, **options: found.setdefault(circuit, options))
+    asked = {}
+
+    def build(problem, **options):
+        assert problem not in asked
+        asked[problem] = options
+        return table(9, len(asked))
+
+    monkeypatch.setattr(logic_synthesis, "generate_circuit", lambda kind, size: f"{kind}{size}")
     monkeypatch.setattr(mip, "set_cover", lambda seed: seed)
-    monkeypatch.setattr(mip, "build", lambda problem, **options: found.setdefault(problem, options))
-    built = {suite: LIVE[suite](7) for suite in LIVE}
-    assert [name for name, _ in built["abc"]] == ["logic/adder16", "logic/multiplier8", "logic/sorter16"]
-    assert [name for name, _ in built["scip"]] == [f"scip/{seed}" for seed in live_suites.INSTANCES]
-    assert [name for name, _ in built["sklearn"]] == [f"sklearn/{name}" for name in live_sklearn.NAMES]
-    assert len(live_sklearn.NAMES) == 16
-    for rows in built.values():
-        assert all(7 in (options.get("num_configs"), options.get("num_flows")) for _, options in rows)
+    for module in (live_sklearn, logic_synthesis, mip):
+        monkeypatch.setattr(module, "build", build)
+    names = [name for make in LIVE.values() for name, _ in make(7, reversed)]
+    circuits = ["adder16", "multiplier8", "sorter16"]
+    assert len(live_sklearn.NAMES) == 16 and list(asked) == [*live_sklearn.NAMES, *circuits, *live_suites.INSTANCES]
+    assert names == [
+        *(f"sklearn/{name}" for name in live_sklearn.NAMES),
+        *(f"logic/{name}" for name in circuits),
+        *(f"scip/{seed}" for seed in live_suites.INSTANCES),
+    ]
+    assert all(7 in (o.get("num_configs"), o.get("num_flows")) and o["track"] is reversed for o in asked.values())
+
+
+def test_dimensions_that_no_pool_uses_can_be_left_out():
+    params = make_suite("xgb", num_seeds=1).params
+    narrowed = narrow(params)
+    assert narrowed.x.shape[-1] == narrowed.kind.shape[-1] == 6
+    np.testing.assert_array_equal(narrowed.x, params.x[..., :6])
+    assert not np.asarray(params.kind)[:, 6:].any()
+    np.testing.assert_array_equal(narrowed.y, params.y)
 
 
 def test_an_unknown_suite_is_refused():
