@@ -56,7 +56,7 @@ def _exact(table: Table, levels: Int[np.ndarray, " d"]) -> Callable[[Mapping[str
     places = np.round(table.x.astype(np.float64) * last).astype(np.int64)
     size = int(np.prod(levels))
     cells = np.ravel_multi_index(tuple(places.T), tuple(levels), mode="clip")
-    rows = np.argsort(cells, kind="stable")
+    rows: Int[np.ndarray, " N"] = np.argsort(cells, kind="stable")
     if len(cells) != size or not np.array_equal(cells[rows], np.arange(size)):
         raise ValueError(f"{table.name} has {len(cells)} rows for {size} cells; every cell must be there once")
 
