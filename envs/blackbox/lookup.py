@@ -55,13 +55,13 @@ def _exact(table: Table, levels: Int[np.ndarray, " d"]) -> Callable[[Mapping[str
     last = np.where(table.kind == ORDINAL, levels - 1, 1)[None]
     places = np.round(table.x.astype(np.float64) * last).astype(np.int64)
     size = int(np.prod(levels))
-    cells = np.ravel_multi_index(tuple(places.T), tuple(levels), mode="clip")
-    rows: Int[np.ndarray, " N"] = np.argsort(cells, kind="stable")
-    if len(cells) != size or not np.array_equal(cells[rows], np.arange(size)):
+    cells = np.asarray(np.ravel_multi_index(tuple(places.T), tuple(levels), mode="clip"))
+    rows = np.argsort(cells, kind="stable")
+    if len(cells) != size or not np.array_equal(np.sort(cells), np.arange(size)):
         raise ValueError(f"{table.name} has {len(cells)} rows for {size} cells; every cell must be there once")
 
     def row(config: Mapping[str, float | int]) -> int:
         place = tuple(int(config[name]) for name in table.space)
-        return int(rows[np.ravel_multi_index(place, tuple(levels))])
+        return int(rows.item(int(np.ravel_multi_index(place, tuple(levels)))))
 
     return row
