@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.bo_calibration import calibration_curves, reliability
-from analysis.bo_load import PIECES, SuiteCurves, envs_of, read_differences, read_suites
+from analysis.bo_load import PIECES, SuiteCurves, envs_of, measured, read_differences, read_suites
 from analysis.bo_pictures import forest, rank_curves, regret_curves
 from analysis.bo_slice_pictures import line_slices, plane_slices
 from analysis.bo_slices import explore_lines, explore_plane
@@ -117,11 +117,6 @@ def _header(run: Run) -> Html:
 def _findings(rows: Sequence[Row]) -> list[Html]:
     """Returns what was found, a paragraph for each suite."""
     return [tag("p", tag("strong", "Found. "), verdict(rows, env)) for env in measured(rows)]
-
-
-def measured(rows: Sequence[Row]) -> list[str]:
-    """Returns the suites that something was optimised in."""
-    return envs_of([row for row in rows if row.metric == "regret_auc"])
 
 
 def _cost(run: Run) -> list[tuple[str, str]]:

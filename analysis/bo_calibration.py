@@ -24,6 +24,8 @@ NUM_BINS = 20
 SUITE_MARKERS = ("o", "s", "v", "P", "D", "^")
 SHIFT = 0.8
 """Evaluations between the marks of suites."""
+MODEL = "np"
+"""The arm whose predictions are judged."""
 RANDOM_POINTS = "Contexts are random candidates of each pool"
 
 
@@ -38,14 +40,13 @@ def coverage_bands(rows: Sequence[Row], env: str) -> dict[float, dict[int, Band]
 
 def likelihood_bands(rows: Sequence[Row], env: str) -> dict[int, Band]:
     """Returns the median negative log-likelihood, in nats, by the context's size."""
-    return {
-        int(row.setting["context"]): mean_band(row.values) for row in rows if row.metric == "nll" and row.env == env
-    }
+    mine = (row for row in rows if (row.metric, row.env, row.arm) == ("nll", env, MODEL))
+    return {int(row.setting["context"]): mean_band(row.values) for row in mine}
 
 
 def calibration_curves(rows: Sequence[Row]) -> Picture | None:
     """Returns coverage and likelihood over the size of the context, a panel each; None without such rows."""
-    envs = [env for env in envs_of(rows) if likelihood_bands(rows, env)]
+    envs = [env for env in envs_of(rows) if coverage_bands(rows, env)]
     if not envs:
         return None
     numbers: dict[str, np.ndarray] = {}
@@ -66,7 +67,7 @@ def calibration_curves(rows: Sequence[Row]) -> Picture | None:
         axes[0, 1].set(ylabel="median NLL (nats)")
         for axis in axes.flat:
             axis.set_xlabel("evaluations in the context")
-            axis.set_xticks(sorted({int(row.setting["context"]) for row in rows if row.metric == "nll"}))
+            axis.set_xticks(sorted({int(row.setting["context"]) for row in rows if row.metric == "coverage"}))
         shared_legend(figure, axes, num_columns=3)
     caption = (
         "Left: how many of the values that were not shown lie inside the central predictive intervals; thin lines are "

@@ -155,3 +155,8 @@ def read_differences(rows: Iterable[Row]) -> list[Difference]:
 def envs_of(rows: Iterable[Row]) -> list[str]:
     """Returns the suites in file order."""
     return list(dict.fromkeys(row.env for row in rows))
+
+
+def measured(rows: Iterable[Row]) -> list[str]:
+    """Returns the suites that something was optimised in."""
+    return envs_of(row for row in rows if row.metric == "regret_auc")

@@ -54,7 +54,7 @@ def _draw_line(rows: np.ndarray, exploration: Exploration, num_given: int) -> di
         numbers |= {f"{stage}/{name}": part for name, part in view._asdict().items() if part is not None}
         axis.set_title(f"{len(view.seen)} evaluations", fontsize=8.5)
     rows[0, 0].set_ylabel(f"f(x), {exploration.name}")
-    rows[1, 0].set_ylabel("nats")
+    rows[1, 0].set_ylabel("nats below best")
     return numbers | {f"{exploration.name}/x": x, f"{exploration.name}/y": exploration.y}
 
 
@@ -74,11 +74,13 @@ def _draw_prediction(axis: Axes, x: np.ndarray, y: np.ndarray, view: View, num_g
 
 def _draw_acquisition(axis: Axes, x: np.ndarray, view: View) -> None:
     other = arm_style("np-ei")
-    axis.plot(x, below_best(view.log_ei), color=other["color"], linestyle=other["linestyle"], label="log EI")
+    axis.plot(x, below_best(view.log_ei), color=other["color"], linestyle=other["linestyle"], label="log EI", zorder=5)
     if view.preference is not None:
         axis.plot(x, below_best(view.preference), color=arm_style("nap")["color"], label="learned acquisition")
     axis.plot([x[choice(view)]], [0.0], marker=7, color=INK, markersize=6.0, clip_on=False, linestyle="none")
-    axis.set_ylim(-DEPTH, 0.6)
+    scores = [view.log_ei] if view.preference is None else [view.log_ei, view.preference]
+    depth = max(1.0, -axis.get_ylim()[0], *(-float(below_best(each).min()) for each in scores))  # of the whole row
+    axis.set_ylim(-min(1.05 * depth, DEPTH), 0.05 * depth)
     axis.set_xlim(0.0, 1.0)
     axis.yaxis.set_major_locator(MaxNLocator(4))
 

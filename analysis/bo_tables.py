@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from analysis.bo_calibration import coverage_bands
-from analysis.bo_load import MODEL_ARMS, Band, Difference, envs_of, mean_band, optimiser_order, read_differences
+from analysis.bo_load import MODEL_ARMS, Band, Difference, mean_band, measured, optimiser_order, read_differences
 from analysis.figure import arm_label
 from analysis.load import Row
 from analysis.page import Html, table
@@ -104,7 +104,7 @@ def calibration_words(rows: Sequence[Row], env: str) -> str | None:
 
 def key_figures(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Returns (name, value) of the areas of all arms, and of how the model differs from its rivals."""
-    envs, figures = envs_of(rows), []
+    envs, figures = measured(rows), []
     for env in envs:
         where = f", {env}" if len(envs) > 1 else ""
         area = areas(rows, env)

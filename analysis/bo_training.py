@@ -112,7 +112,7 @@ def _draw_validation(axis: Axes, step: np.ndarray, regret: np.ndarray) -> None:
     axis.plot(step, regret, color=colour, marker="o", markersize=3.5)
     best = len(regret) - 1 - int(np.argmin(regret[::-1]))  # of equals the last is kept
     axis.plot(step[best], regret[best], marker="o", markersize=9.0, markerfacecolor="none", markeredgecolor=colour)
-    axis.annotate("kept", (step[best], regret[best]), (0, 8), textcoords="offset points", ha="center", fontsize=7.5)
+    axis.annotate("kept", (step[best], regret[best]), (0, -14), textcoords="offset points", ha="center", fontsize=7.5)
     axis.margins(y=0.25)
     axis.set(xlabel="steps")
     axis.set_title("validation, mean regret", fontsize=8.5)

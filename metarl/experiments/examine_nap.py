@@ -9,6 +9,7 @@ import numpy as np
 from envs.blackbox.environment import BlackBox
 from envs.blackbox.live_suites import Track
 from envs.blackbox.suites import Suite, make_suite, narrow
+from metarl.experiments.examine_predictions import predictions, prior_predictions
 from metarl.experiments.examine_sampler import NAME as STUDIES
 from metarl.experiments.examine_sampler import examine_samplers, require_optuna
 from metarl.experiments.metabo_config import MetaboConfig, ScoringConfig
@@ -99,8 +100,6 @@ def examine(
     Raises:
         ValueError: if a suite needs a package that is missing.
     """
-    from metarl.experiments.examine_predictions import predictions
-
     if STUDIES in config.suites:
         require_optuna()
     arms = {name: make() for name, make in RIVALS.items()} | arms_of(model, pretrained)
@@ -130,4 +129,11 @@ def examine_run(
     """Returns how the exported model of a run does, as the run is configured."""
     model = load_nap(exported)
     pretrained = load_nap(exported / "pretrained") if config.has_both_phases else None
-    return examine(model, config.scoring, seed=config.seed, pretrained=pretrained, report=report, track=track)
+    found = examine(model, config.scoring, seed=config.seed, pretrained=pretrained, report=report, track=track)
+    for spec in config.tasks.sources if config.scoring.num_prior_tasks else ():
+        if spec.startswith("gp-prior"):
+            report(f"{spec}: predictions beside exact inference")
+            found.rows.extend(
+                prior_predictions(model, spec, num_tasks=config.scoring.num_prior_tasks, seed=config.seed)
+            )
+    return found

@@ -62,7 +62,7 @@ def _predict(model: TrainedNAP, task: Any, key: Array, count: int) -> tuple[Arra
 
 
 def prior_predictions(
-    model: TrainedNAP, spec: str, *, num_candidates: int, num_tasks: int, seed: int
+    model: TrainedNAP, spec: str, *, num_candidates: int = 110, num_tasks: int, seed: int
 ) -> list[dict[str, Any]]:
     """Returns rows `nll` of the model (`np`) and of exact inference under the law of each task (`gp-exact`).
 

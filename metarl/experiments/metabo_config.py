@@ -196,8 +196,11 @@ class ScoringConfig:
     """Starts in each table."""
     batch_size: int = 32
     """Trajectories at once; memory is linear in it."""
+    num_prior_tasks: int = 512
+    """Functions of a source gp-prior on which predictions are held against exact inference; 0 for none."""
 
     def __post_init__(self):
+        require(self.num_prior_tasks >= 0, f"scoring.num_prior_tasks is {self.num_prior_tasks}; it must be at least 0")
         require_counts("scoring.", horizon=self.horizon, seeds=self.seeds, batch_size=self.batch_size)
         require(len(self.suites) > 0, "scoring.suites is empty; give at least one, such as xgb")
         require(

@@ -45,7 +45,7 @@ SMOKE = MetaboConfig(
     likelihood=LikelihoodConfig(updates=4, updates_per_step=2, batch_size=4, max_context=12),
     policy=PolicyConfig(iterations=2, num_tasks=2, group_size=2, horizon=4, num_minibatches=2, likelihood_batch=2),
     validation=ValidationConfig(tables=("xgb/20",), horizon=3),
-    scoring=ScoringConfig(horizon=3, seeds=1),
+    scoring=ScoringConfig(horizon=3, seeds=1, num_prior_tasks=0),
 )
 METABO_PRESETS: dict[str, MetaboPreset] = {
     "nap": MetaboPreset(NAP, "a neural process for any space; an accelerator"),

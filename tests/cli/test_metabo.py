@@ -67,6 +67,7 @@ def test_a_finished_run_only_shows_its_results_again(finished, cli, tree):
     assert tree(finished) == before
 
 
+@pytest.mark.slow
 def test_what_a_run_lacks_is_made_again(finished, cli, tmp_path):
     """A run whose examination was lost trains nothing; the same numbers come out."""
     run = shutil.copytree(finished, tmp_path / "smoke")
@@ -121,7 +122,7 @@ def test_bad_input_is_refused(finished, refused, tmp_path):
     refused("metabo", *runs, "--devices", 3, mentions=["does not divide likelihood.batch_size = 4"])
     refused("metabo", *runs, "--devices", 0, mentions=["--devices is 0"])
     assert list(tmp_path.iterdir()) == []
-    refused("evaluate", finished, "--suite", "xbg", mentions=["xbg"])
+    refused("evaluate", finished, "--horizon", 0, mentions=["scoring.horizon is 0"])
     refused("evaluate", finished, "--seeds", 0, mentions=["scoring.seeds is 0"])
     refused("evaluate", finished, "--seed", -1, mentions=["--seed is -1"])
     refused("evaluate", finished, "--out", tmp_path, mentions=["is a directory"])

@@ -129,8 +129,9 @@ def test_a_run_of_one_phase_is_not_compared_with_itself(tmp_path, monkeypatch, u
         return NAPFindings([], {})
 
     monkeypatch.setattr(examine_nap, "examine", recorded)
+    monkeypatch.setattr(examine_nap, "prior_predictions", lambda model, spec, **options: [{"env": spec, **options}])
     config = MetaboConfig(
         seed=7, likelihood=LikelihoodConfig(updates=updates), policy=PolicyConfig(iterations=iterations)
     )
-    examine_run(tmp_path, config)
+    assert examine_run(tmp_path, config).rows == [{"env": "gp-prior", "num_tasks": 512, "seed": 7}]
     assert (asked["pretrained"] is not None) == has_pretrained and asked["seed"] == 7

@@ -17,27 +17,23 @@ NUM_EPISODES, NUM_STEPS = 512, 5
 
 
 @cache
-def player(nap, env, top_k):
-    """Episodes of any parameters, task and temperature: compiled once for each number of best candidates."""
-
-    def play(params, task, initial, keys, temperature):
-        episode = make_episode(nap, env, num_steps=NUM_STEPS, temperature=temperature, top_k=top_k)
-        return jax.vmap(episode, (None, None, None, 0))(params, task, initial, keys)
-
-    return jax.jit(play)
+def player(nap, env, temperature, top_k):
+    """`(params, task, initial, keys) -> (best initial value [E], decisions [E, T])`, compiled once."""
+    episode = make_episode(nap, env, num_steps=NUM_STEPS, temperature=temperature, top_k=top_k)
+    return jax.jit(jax.vmap(episode, (None, None, None, 0)))
 
 
-def play(model, room, *, task=None, temperature=1.0, top_k=None):
-    """Returns (best initial value, decisions [E, T])."""
+def play(model, room, *, task=None, temperature=3.0, top_k=None):
+    """Returns what many episodes of a policy that tries a lot find."""
     keys = jax.random.split(jax.random.key(3), NUM_EPISODES)
     task = room.task if task is None else task
-    return player(model.nap, room.env, top_k)(model.params, task, room.initial, keys, jnp.float32(temperature))
+    return player(model.nap, room.env, temperature, top_k)(model.params, task, room.initial, keys)
 
 
 @pytest.fixture(scope="module")
 def played(model, room):
-    """Episodes of a policy that tries a lot."""
-    return play(model, room, temperature=3.0)
+    """Episodes among all candidates."""
+    return play(model, room)
 
 
 def visited(room, decisions):
@@ -53,7 +49,7 @@ def test_nothing_is_evaluated_twice(played, room):
 
 def test_padding_is_never_chosen(model, room):
     is_valid = room.task.is_valid.at[jnp.array([1, 4, 11])].set(False)
-    _, decisions = play(model, room, temperature=10.0, task=room.task.replace(is_valid=is_valid))
+    _, decisions = play(model, room, task=room.task.replace(is_valid=is_valid))
     assert set(np.unique(decisions.action)) == {0, 3, 5, 6, 8, 10}
 
 
@@ -98,7 +94,7 @@ def trajectory(model, room):
     return jax.jit(run)(jax.random.key(0))
 
 
-@pytest.mark.parametrize("settings", [{"top_k": 1}, {"temperature": 1e-4}])
+@pytest.mark.parametrize("settings", [{"top_k": 1}, pytest.param({"temperature": 1e-4}, marks=pytest.mark.slow)])
 def test_without_chance_episodes_are_what_the_optimiser_does(model, room, trajectory, settings):
     _, decisions = play(model, room, **settings)
     np.testing.assert_array_equal(decisions.action, np.broadcast_to(trajectory.indices, (NUM_EPISODES, NUM_STEPS)))
