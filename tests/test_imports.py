@@ -172,7 +172,12 @@ RULES = [
     only_in(("metarl/run/checkpoint.py",), "orbax", planted="import orbax.checkpoint as ocp"),
     only_in(("metarl/networks/policy.py",), "distrax", planted="def f():\n    import distrax"),
     only_in(CLI, "tyro", planted="import importlib\nimportlib.import_module('tyro')"),
-    only_in(("metarl/metabo/optuna_sampler.py",), "optuna", planted="def f():\n    import optuna"),
+    # The sampler is for everyone's studies; those that compare samplers on tables are kept out of it.
+    only_in(
+        ("metarl/metabo/optuna_sampler.py", "metarl/metabo/optuna_study.py"),
+        "optuna",
+        planted="def f():\n    import optuna",
+    ),
     only_in(("envs/brax_env.py",), "brax", planted="from brax import envs"),
     only_in(
         ("envs/registry.py",), "gymnax.make", "gymnax.registration.make", planted="import gymnax as g\ng.make('Pong')"

@@ -22,14 +22,14 @@ class EvaluateNAPArguments:
     model: Annotated[Path, tyro.conf.Positional]
     """Run of 'metarl metabo', directory of an exported neural process (nap.npz and nap.json), or its name in the zoo.
     """
-    suite: tuple[Literal["xgb", "hpo-tables", "bbob", "sklearn", "abc", "scip"], ...] = ("xgb",)
+    suite: tuple[Literal["xgb", "hpo-tables", "bbob", "sklearn", "abc", "scip", "optuna"], ...] = ("xgb",)
     """What is optimised. xgb: 13 tables of XGBoost; hpo-tables: 6 other measured tables; bbob: 24 test functions in 2,
-    3 and 5 dimensions; sklearn, abc, scip: classifiers, logic synthesis and integer programs, evaluated here and kept.
-    """
+    3 and 5 dimensions; sklearn, abc, scip: classifiers, logic synthesis and integer programs, evaluated here and kept;
+    optuna: studies of 20 whole tables by samplers for Optuna, the model's beside TPE and random (extra optuna)."""
     horizon: int = 45
-    """Evaluations after the five initial ones."""
+    """Evaluations after the five initial ones; for optuna, trials in all, the five start-up ones included."""
     seeds: int = 5
-    """Starts in each task."""
+    """Starts, or studies, in each task."""
     batch_size: int = 32
     """Trajectories at once; memory is linear in it."""
     seed: int = 0

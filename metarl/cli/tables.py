@@ -108,15 +108,20 @@ def print_regret_tables(rows: list[dict[str, Any]]) -> None:
         arms, budgets = list(areas), list(dict.fromkeys(row["setting"]["evaluations"] for row in regrets))
         cells = {(row["arm"], row["setting"]["evaluations"]): f"{row['mean']:.4f}" for row in regrets}
         first = next(iter(areas.values()))
+        begin = first.get("first", 0)
+        counted = f"by trials, {begin} start-up ones included" if begin else "after the initial points"
         print(
-            f"\n{env}: mean regret after the initial points, {first['num_trajectories']} trajectories in "
-            f"{len(first['values'])} tasks; AUC is the mean over 0 to {first['setting']['horizon']} evaluations"
+            f"\n{env}: mean regret {counted}, {first['num_trajectories']} trajectories in {len(first['values'])} "
+            f"tasks; AUC is the mean over {begin} to {first['setting']['horizon']} evaluations"
         )
         width = max(map(len, arms))
         print(" " * width + "".join(f"{budget:>9}" for budget in budgets) + "      AUC")
         for arm in sorted(arms, key=lambda arm: areas[arm]["mean"]):
             numbers = "".join(f"{cells[arm, budget]:>9s}" for budget in budgets)
             print(f"{arm:{width}s}{numbers}{areas[arm]['mean']:>9.4f}")
+        times = [row for row in rows if row["env"] == env and row["metric"] == "seconds_per_suggestion"]
+        if times:
+            print("  seconds per suggestion, median: " + ", ".join(f"{r['arm']} {r['median']:.4f}" for r in times))
         for row in rows:
             if row["env"] == env and row["metric"] == "regret_auc_difference":
                 interval = f"[{row['low']:+.4f}, {row['high']:+.4f}]"

@@ -2,42 +2,27 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from envs.blackbox.environment import BlackBox
 from envs.blackbox.live_suites import Track
 from envs.blackbox.suites import Suite, make_suite, narrow
-from metarl.experiments.evaluate import row_of
 from metarl.experiments.examine_predictions import predictions, prior_predictions
+from metarl.experiments.examine_sampler import NAME as STUDIES
+from metarl.experiments.examine_sampler import examine_samplers, require_optuna
 from metarl.experiments.metabo_config import MetaboConfig, ScoringConfig
+from metarl.experiments.regret_rows import NAPFindings, paired_rows, regret_rows
 from metarl.metabo.acquisitions import nap_optimiser
 from metarl.metabo.export import TrainedNAP, load_nap
 from metarl.metabo.gp import gp_ei
 from metarl.metabo.optimiser import Optimiser
-from metarl.metabo.scores import area_under_curve, paired_difference, random_regret_curve
+from metarl.metabo.scores import random_regret_curve
 from metarl.metabo.trajectory import run_many
 
-BUDGETS = (5, 10, 20, 30, 45)
-"""Evaluations after the initial ones at which regrets go into tables."""
 RIVALS: dict[str, Callable[[], Optimiser]] = {"gp-ei": gp_ei}
 """Optimisers that every model is compared with, beside random search, whose expectation is known."""
-
-
-class NAPFindings(NamedTuple):
-    """What an examination found."""
-
-    rows: list[dict[str, Any]]
-    """Rows of an evaluation file."""
-    curves: dict[str, np.ndarray]
-    """`suite/arm`: regret [K, T + 1] of every trajectory; `suite/tasks`: the table or function of each."""
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Returns the curves."""
-        return self.curves
 
 
 def arms_of(model: TrainedNAP, pretrained: TrainedNAP | None = None) -> dict[str, Optimiser]:
@@ -87,52 +72,10 @@ def examine_optimisers(
         pools = narrow(suite.params) if name in RIVALS else suite.params
         found = run_many(optimiser, env, pools, suite.initial, jax.random.key(seed), batch_size=batch_size)
         curves[name] = np.asarray(found)
-    rows = [row for name, curve in curves.items() for row in _rows(suite, name, curve)]
-    rows += _paired_rows(suite, curves)
+    rows = [row for name, curve in curves.items() for row in regret_rows(suite.name, suite.tasks, name, curve)]
+    rows += paired_rows(suite.name, suite.tasks, curves)
     arrays = {f"{suite.name}/{name}": np.asarray(curve, np.float32) for name, curve in curves.items()}
     return NAPFindings(rows, {**arrays, f"{suite.name}/tasks": np.array(suite.tasks)})
-
-
-def _by_task(suite: Suite, values: Float[np.ndarray, " K"]) -> Float[np.ndarray, " n"]:
-    """Returns the mean over seeds of each task."""
-    _, place = np.unique(np.array(suite.tasks), return_inverse=True)
-    return np.bincount(place, weights=values) / np.bincount(place)
-
-
-def _rows(suite: Suite, arm: str, curves: Float[np.ndarray, "K S"]) -> list[dict[str, Any]]:
-    horizon = curves.shape[1] - 1
-    area = _by_task(suite, area_under_curve(curves))
-    rows = [row_of(arm, suite.name, {"horizon": horizon}, "regret_auc", area, {"num_trajectories": len(curves)})]
-    for budget in (0, *(b for b in BUDGETS if b <= horizon)):
-        values = _by_task(suite, curves[:, budget].astype(np.float64))
-        rows.append(
-            row_of(arm, suite.name, {"evaluations": budget}, "regret", values, {"num_trajectories": len(curves)})
-        )
-    return rows
-
-
-def _paired_rows(suite: Suite, curves: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Returns the differences of areas between every two arms, the later minus the earlier, paired by task."""
-    rows, names = [], list(curves)
-    areas = {name: area_under_curve(curve) for name, curve in curves.items()}
-    for index, other in enumerate(names):
-        for arm in names[index + 1 :]:
-            found = paired_difference(areas[arm], areas[other], np.array(suite.tasks))
-            rows.append(
-                {
-                    "arm": arm,
-                    "env": suite.name,
-                    "setting": {"minus": other, "horizon": curves[arm].shape[1] - 1},
-                    "metric": "regret_auc_difference",
-                    "mean": found.mean,
-                    "low": found.low,
-                    "high": found.high,
-                    "confidence": 0.95,
-                    "num_tasks": found.num_tasks,
-                    "values": _by_task(suite, areas[arm] - areas[other]).tolist(),
-                }
-            )
-    return rows
 
 
 def examine(
@@ -152,11 +95,22 @@ def examine(
         seed: of what optimisers draw.
         pretrained: the same model before reinforcement learning.
         report: told who is at work.
-        track: shows how far real programs are.
+        track: shows how far real programs and studies are.
+
+    Raises:
+        ValueError: if a suite needs a package that is missing.
     """
+    if STUDIES in config.suites:
+        require_optuna()
     arms = {name: make() for name, make in RIVALS.items()} | arms_of(model, pretrained)
     rows, curves = [], {}
     for name in config.suites:
+        if name == STUDIES:  # of whole spaces, and therefore without pools, pools' rivals and predictions
+            found = examine_samplers(
+                model, num_trials=config.horizon, num_seeds=config.seeds, seed=seed, report=report, track=track
+            )
+            rows, curves = rows + found.rows, curves | found.curves
+            continue
         suite = make_suite(name, horizon=config.horizon, num_seeds=config.seeds, track=track)
         found = examine_optimisers(arms, suite, seed=seed, batch_size=config.batch_size, report=report)
         report(f"{name}: predictions")

@@ -186,11 +186,12 @@ class ValidationConfig:
 class ScoringConfig:
     """The examination at the end: the model and its rivals optimise tables of the split for testing."""
 
-    suites: tuple[Literal["xgb", "hpo-tables", "bbob", "sklearn", "abc", "scip"], ...] = ("xgb",)
+    suites: tuple[Literal["xgb", "hpo-tables", "bbob", "sklearn", "abc", "scip", "optuna"], ...] = ("xgb",)
     """What is optimised. xgb: tables of XGBoost, new data sets in a known space; hpo-tables: other measured tables, of
-    which some are of known spaces; bbob: test functions, which are new; sklearn, abc, scip: real tools."""
+    which some are of known spaces; bbob: test functions, which are new; sklearn, abc, scip: real tools; optuna: studies
+    of 20 whole tables by the model as a sampler for Optuna, beside its own samplers."""
     horizon: int = 45
-    """Evaluations after the initial ones."""
+    """Evaluations after the initial ones; for optuna, trials of a study, the five start-up ones included."""
     seeds: int = 5
     """Starts in each table."""
     batch_size: int = 32
@@ -202,6 +203,11 @@ class ScoringConfig:
         require(self.num_prior_tasks >= 0, f"scoring.num_prior_tasks is {self.num_prior_tasks}; it must be at least 0")
         require_counts("scoring.", horizon=self.horizon, seeds=self.seeds, batch_size=self.batch_size)
         require(len(self.suites) > 0, "scoring.suites is empty; give at least one, such as xgb")
+        require(
+            "optuna" not in self.suites or self.horizon > INITIAL_POINTS,
+            f"scoring.horizon is {self.horizon}; the suite optuna counts its {INITIAL_POINTS} start-up trials, so it "
+            "needs more",
+        )
 
 
 @dataclass(frozen=True)
