@@ -81,6 +81,7 @@ def test_phases_move_what_is_theirs(run):
     assert [bool(m["entropy"] > 0.0) for m in metrics] == [False, False, True, True]
 
 
+@pytest.mark.slow
 def test_validation_is_every_so_many_steps_and_at_the_end(monkeypatch):
     """After the first phase of 2 steps, then every 4, and at the last: scores between do not count."""
     config = replace(

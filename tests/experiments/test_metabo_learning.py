@@ -1,4 +1,4 @@
-"""Both phases learn: predictions nearly exact, and choices that expected improvement never makes."""
+"""Both phases learn: predictions nearly exact, and choices that are better than expected improvement's."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -69,7 +69,6 @@ def test_predictions_come_near_exact_inference():
     rows = prior_predictions(model, LINE, num_candidates=80, num_tasks=512, seed=1)
     found = {(row["arm"], row["setting"]["context"]): np.array(row["values"]) for row in rows}
     gaps = {count: float(np.mean(found["np", count] - found["gp-exact", count])) for count in (5, 20, 50)}
-    print(gaps, losses[-1])
     assert gaps[50] < 0.1, gaps
 
 
@@ -80,25 +79,30 @@ class State(NamedTuple):
     policy_optimiser: Any
 
 
+NUM_NEAR = 8
+"""Candidates around the best one, all of them bad."""
+
+
 def cornered(key):
-    """The best candidate is in the upper corner, and everything else is the worse the nearer it is to it."""
-    key_x, key_y = jax.random.split(key)
-    x = jax.random.uniform(key_x, (SIZE, 2)).at[0].set(jnp.array([0.98, 0.98]))
-    noise = 0.05 * jax.random.normal(key_y, (SIZE,))
+    """The best candidate is in the upper corner among the worst, and everything else is better far from there."""
+    keys = jax.random.split(key, 3)
+    near = jax.random.uniform(keys[0], (NUM_NEAR, 2), minval=0.85, maxval=0.97)
+    far = jax.random.uniform(keys[1], (SIZE - NUM_NEAR - 1, 2), maxval=0.6)
+    x = jnp.concatenate([jnp.array([[0.98, 0.98]]), near, far])
+    noise = 0.05 * jax.random.normal(keys[2], (SIZE,))
     y = (-jnp.sum(x, axis=1) + noise).at[0].set(0.5)
     return as_task(pool_params(x, jnp.full((2,), NUMERIC, jnp.int32), y, horizon=HORIZON))
 
 
 @pytest.mark.learning
-def test_reinforcement_finds_what_expected_improvement_never_would():
+def test_reinforcement_goes_at_once_where_expected_improvement_goes_late():
     made, params, _ = pretrained(CORNERED)
     env, optimiser = BlackBox(SIZE, max_horizon=HORIZON), build_optimisers(CORNERED)[1]
     family = TaskFamily("cornered", env, cornered, cornered, 0, 1, HORIZON)
     step = jax.jit(make_policy_step(CORNERED, made.nap, lambda size: make_batches([family], (1.0,), size), optimiser))
     state = State(params, optimiser.init(params))
     for number in range(60):
-        state, metrics = step(state, jax.random.key(number))
-    print({name: float(value) for name, value in metrics.items()})
+        state, _ = step(state, jax.random.key(number))
     tasks = jax.vmap(cornered)(jax.random.split(jax.random.key(999), 64)).params
     initial = jnp.tile(jnp.arange(1, 1 + NUM_INIT, dtype=jnp.int32), (64, 1))
     curves = {
@@ -107,8 +111,5 @@ def test_reinforcement_finds_what_expected_improvement_never_would():
         )
         for head in ("ei", "acquisition")
     }
-    final = {head: np.asarray(curve)[:, -1] for head, curve in curves.items()}
-    print({head: np.asarray(curve).mean(axis=0) for head, curve in curves.items()})
-    assert final["ei"].mean() > 0.1
-    assert final["acquisition"].mean() < 0.5 * final["ei"].mean()
-    assert np.asarray(curves["acquisition"]).mean() < 0.8 * np.asarray(curves["ei"]).mean()
+    areas = {head: float(np.asarray(curve)[:, 1:].mean()) for head, curve in curves.items()}
+    assert areas["ei"] > 0.05 and areas["acquisition"] < 0.2 * areas["ei"], areas
