@@ -17,6 +17,7 @@ from metarl.experiments.pretrain_config import PRETRAIN_CONFIG_TYPES, ActingConf
 from metarl.incontext.agent import Transition
 from metarl.incontext.collect import make_collect
 from metarl.incontext.deploy import deploy_many, make_deploy, make_offline_episode
+from metarl.metabo.export import find_nap
 from metarl.objectives.base import Rollout
 from metarl.progress import Progress
 from metarl.run.config_codec import decode, encode
@@ -158,3 +159,15 @@ def test_the_room_model_goes_to_a_goal_that_it_has_seen():
     best = 101.0 - np.asarray(goals).sum(1)
     # 0.944 over 1000 episodes, with a deviation of 0.15 from one to the next: four standard errors of 20 below.
     assert (returns <= best).all() and np.mean(returns / best) > 0.944 - 4.0 * 0.15 / np.sqrt(20.0)
+
+
+def test_the_neural_process_that_ships_is_what_optimisers_use_and_beats_random_search():
+    assert zoo.nap_names() == ["nap"]
+    trained = find_nap()
+    assert trained.head == "ei" and trained.digest == find_nap("nap").digest
+    areas = {row["env"]: {} for row in zoo.evaluation_of("nap")["rows"]}
+    for row in zoo.evaluation_of("nap")["rows"]:
+        if row["metric"] == "regret_auc_difference":
+            areas[row["env"]][row["arm"], row["setting"]["minus"]] = row
+    for env in ("xgb", "hpo-tables"):
+        assert areas[env]["np-ei", "random"]["high"] < 0.0
