@@ -15,6 +15,7 @@ from analysis.load import Row
 from envs.blackbox.suites import Suite
 from metarl.experiments.examine_predictions import CONTEXTS
 from metarl.metabo.export import TrainedNAP
+from metarl.metabo.nap import shown_to
 from metarl.metabo.network import Evaluations
 
 NOMINAL = np.linspace(0.0, 1.0, 41)
@@ -99,7 +100,7 @@ def predictive_ranks(model: TrainedNAP, suite: Suite, count: int, *, seed: int) 
     """
 
     def one(case: tuple) -> tuple[Array, Array]:
-        task, key = case
+        task, key = shown_to(model.nap, case[0]), case[1]
         order = jnp.argsort(jnp.where(task.is_valid, jax.random.uniform(key, task.y.shape), 2.0))
         x, y = task.x[order], task.y[order]
         seen = Evaluations(x[:count], y[:count], jnp.ones((count,), bool))

@@ -116,7 +116,8 @@ def _looker(
     num_dimensions = int(model.settings.get("num_dimensions", MAX_DIMENSIONS))
     kind = jnp.array([NUMERIC] * x.shape[1] + [UNUSED] * (num_dimensions - x.shape[1]), jnp.int32)
     candidates = jnp.pad(jnp.asarray(x, jnp.float32), ((0, 0), (0, num_dimensions - x.shape[1])))
-    values, learned = jnp.asarray(y, jnp.float32), model.head == "acquisition"
+    low, size = (0.0, 1.0) if model.nap.standardises else (np.min(y), np.ptp(y))
+    values, learned = jnp.asarray((y - low) / size, jnp.float32), model.head == "acquisition"
 
     @jax.jit
     def read(params: Any, places: Int[jax.Array, " L"], is_seen: Bool[jax.Array, " L"], progress: jax.Array) -> Any:
@@ -131,6 +132,7 @@ def _looker(
         places = np.array([*seen, *([0] * (most - len(seen)))], np.int32)
         arrays = read(model.params, places, np.arange(most) < len(seen), np.float32(progress))
         mean, std, quantiles, log_ei, preference = (np.asarray(array, np.float64) for array in arrays)
+        mean, std, quantiles = low + size * mean, size * std, low + size * quantiles
         return View(np.array(seen, np.int64), mean, std, quantiles, log_ei, preference if learned else None)
 
     return look

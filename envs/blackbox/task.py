@@ -88,6 +88,21 @@ def regret(best: Float[Array, "*batch"], params: Any) -> Float[Array, "*batch"]:
     return jnp.clip(share, 0.0, 1.0)
 
 
+def by_range(params: Any) -> BlackBoxParams:
+    """Returns the task, or tasks with leading axes, with the objective as a share of its range over the whole pool.
+
+    The worst is 0 and the best is 1, so that whoever sees a value knows how far the best is: an oracle tells. All
+    values of a flat pool are 0. Regrets stay what they are.
+    """
+    size = params.y_best - params.y_worst
+    share = (params.y - params.y_worst[..., None]) / jnp.where(size > 0, size, 1.0)[..., None]
+    return params.replace(
+        y=jnp.where(params.is_valid, share, 0.0),
+        y_best=jnp.where(size > 0, 1.0, 0.0).astype(jnp.float32),
+        y_worst=jnp.zeros_like(params.y_worst),
+    )
+
+
 def sub_pool(key: Array, params: Any, size: int) -> BlackBoxParams:
     """Returns the task of `size` candidates drawn without replacement; consumes the key.
 

@@ -159,9 +159,7 @@ def pack(run: Path, out: Path, evaluation_file: Path | None = None) -> None:
     stem = next((stem for stem in PACKERS if (run / f"export/{stem}.json").is_file()), "rule")
     for file in (run / f"export/{stem}.json", source, run / "metrics.jsonl"):
         if not file.is_file():
-            raise ValueError(
-                f"{run} lacks {file}; give a finished run of 'metarl discover', 'pretrain' or 'metabo'"
-            )
+            raise ValueError(f"{run} lacks {file}; give a finished run of 'metarl discover', 'pretrain' or 'metabo'")
     evaluation = json.loads(source.read_text())
     PACKERS[stem](run, out)
     normalised = {row["env"] for row in evaluation["rows"] if row["metric"] == "normalised_return"}

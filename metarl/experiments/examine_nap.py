@@ -9,6 +9,7 @@ import numpy as np
 from envs.blackbox.environment import BlackBox
 from envs.blackbox.live_suites import Track
 from envs.blackbox.suites import Suite, make_suite, narrow
+from envs.blackbox.task import by_range
 from metarl.experiments.examine_predictions import predictions, prior_predictions
 from metarl.experiments.examine_sampler import NAME as STUDIES
 from metarl.experiments.examine_sampler import examine_samplers, require_optuna
@@ -17,6 +18,7 @@ from metarl.experiments.regret_rows import NAPFindings, paired_rows, regret_rows
 from metarl.metabo.acquisitions import nap_optimiser
 from metarl.metabo.export import TrainedNAP, load_nap
 from metarl.metabo.gp import gp_ei
+from metarl.metabo.nap import ORACLE, named
 from metarl.metabo.optimiser import Optimiser
 from metarl.metabo.scores import random_regret_curve
 from metarl.metabo.trajectory import run_many
@@ -29,14 +31,15 @@ def arms_of(model: TrainedNAP, pretrained: TrainedNAP | None = None) -> dict[str
     """Returns a model's optimisers by the names of their arms.
 
     The learned acquisition is there if it was trained; expected improvement on the same predictions always; on those
-    before reinforcement learning as `np-ei-pretrained`, where they are given.
+    before reinforcement learning as `np-ei-pretrained`, where they are given. A model that sees values by the range of
+    the whole pool has `ORACLE` behind its names.
     """
     arms = {"np-ei": nap_optimiser(model.nap, model.params, "ei")}
     if model.record["head"] == "acquisition":
         arms["nap"] = nap_optimiser(model.nap, model.params, "acquisition")
     if pretrained is not None:
         arms["np-ei-pretrained"] = nap_optimiser(pretrained.nap, pretrained.params, "ei")
-    return arms
+    return {named(model.nap, name): optimiser for name, optimiser in arms.items()}
 
 
 def examine_optimisers(
@@ -70,6 +73,7 @@ def examine_optimisers(
     for name, optimiser in arms.items():
         report(f"{suite.name}: {name} in {len(suite.tasks)} trajectories")
         pools = narrow(suite.params) if name in RIVALS else suite.params
+        pools = by_range(pools) if name.endswith(ORACLE) else pools
         found = run_many(optimiser, env, pools, suite.initial, jax.random.key(seed), batch_size=batch_size)
         curves[name] = np.asarray(found)
     rows = [row for name, curve in curves.items() for row in regret_rows(suite.name, suite.tasks, name, curve)]

@@ -5,14 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from envs.blackbox.gp_kernel import exact_gp_nll
 from envs.blackbox.sources import make_prior
 from envs.blackbox.suites import Suite
 from metarl.experiments.evaluate import row_of
 from metarl.metabo.export import TrainedNAP
-from metarl.metabo.nap import negative_log_likelihood
+from metarl.metabo.nap import Belief, named, negative_log_likelihood, scale_of, shown_to
 from metarl.metabo.network import Evaluations
 
 CONTEXTS = (5, 20, 45)
@@ -29,7 +29,7 @@ def predictions(model: TrainedNAP, suite: Suite, *, seed: int, batch_size: int) 
     Values are measured in the spread of the evaluations; `nll` is the median over a pool's candidates, because a few
     values far outside decide every mean.
     """
-    rows = []
+    rows, arm = [], named(model.nap, "np")
     for count in CONTEXTS:
 
         def one(case: tuple[Any, Array], count: int = count) -> tuple[Array, Array]:
@@ -41,24 +41,31 @@ def predictions(model: TrainedNAP, suite: Suite, *, seed: int, batch_size: int) 
             (suite.params, keys)
         )
         setting = {"context": count}
-        rows.append(row_of("np", suite.name, setting, "nll", np.asarray(nll), {}))
+        rows.append(row_of(arm, suite.name, setting, "nll", np.asarray(nll), {}))
         for index, coverage in enumerate(COVERAGES):
             values = np.asarray(covered)[:, index]
-            rows.append(row_of("np", suite.name, {**setting, "interval": coverage}, "coverage", values, {}))
+            rows.append(row_of(arm, suite.name, {**setting, "interval": coverage}, "coverage", values, {}))
     return rows
 
 
 def _predict(model: TrainedNAP, task: Any, key: Array, count: int) -> tuple[Array, Array]:
     """Returns (median negative log-likelihood, [share inside each interval]) over what is not in the context."""
+    task = shown_to(model.nap, task)
     order = jnp.argsort(jnp.where(task.is_valid, jax.random.uniform(key, task.y.shape), 2.0))
     x, y, rest = task.x[order], task.y[order], task.is_valid[order][count:]
     seen = Evaluations(x[:count], y[:count], jnp.ones((count,), bool))
     belief = model.nap.believe(model.params, task.kind, seen, x[count:])
-    loss = jnp.where(rest, negative_log_likelihood(model.nap, belief, y[count:]), jnp.nan)
+    loss = jnp.where(rest, _in_spreads(model, belief, seen, y[count:]), jnp.nan)
     z = belief.scale.standardise(y[count:])
     below = jax.vmap(model.nap.bars.cdf)(belief.reading.bars, z)
     inside = [jnp.mean((jnp.abs(below - 0.5) <= c / 2.0).astype(jnp.float32), where=rest) for c in COVERAGES]
     return jnp.nanmedian(loss), jnp.stack(inside)
+
+
+def _in_spreads(model: TrainedNAP, belief: Belief, seen: Evaluations, y: Float[Array, " N"]) -> Float[Array, " N"]:
+    """Returns minus the log density of values in units of the spread of the evaluations, whatever the model's are."""
+    loss = negative_log_likelihood(model.nap, belief, y)
+    return loss if model.nap.standardises else loss - jnp.log(scale_of(seen.y, seen.is_seen).std)
 
 
 def prior_predictions(
@@ -83,14 +90,15 @@ def prior_predictions(
         def one(key: Array, count: int = count) -> tuple[Array, Array]:
             task, kernel = prior.sample_with_kernel(key)
             task, is_seen = task.params, jnp.ones((count,), bool)
-            x, y = task.x[:count], task.y[:count]
-            belief = model.nap.believe(model.params, task.kind, Evaluations(x, y, is_seen), task.x[count:])
-            own = jnp.mean(negative_log_likelihood(model.nap, belief, task.y[count:]))
+            x, y, shown = task.x[:count], task.y[:count], shown_to(model.nap, task)
+            seen = Evaluations(x, shown.y[:count], is_seen)
+            belief = model.nap.believe(model.params, task.kind, seen, task.x[count:])
+            own = jnp.mean(_in_spreads(model, belief, seen, shown.y[count:]))
             exact = exact_gp_nll(kernel, (x, y, is_seen), (task.x[count:], task.y[count:]))
-            return own, jnp.mean(exact) - jnp.log(belief.scale.std)
+            return own, jnp.mean(exact) - jnp.log(scale_of(y, is_seen).std)
 
         keys = jax.random.split(jax.random.key(seed), num_tasks)
         found = jax.jit(lambda keys, one=one: jax.lax.map(one, keys, batch_size=64))(keys)
-        for arm, values in zip(("np", "gp-exact"), found, strict=True):
+        for arm, values in zip((named(model.nap, "np"), "gp-exact"), found, strict=True):
             rows.append(row_of(arm, spec, {"context": count}, "nll", np.asarray(values, np.float64), {}))
     return rows

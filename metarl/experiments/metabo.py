@@ -1,7 +1,6 @@
 """Meta-Bayesian optimisation: a neural process learns to predict, then by reinforcement what to evaluate next."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from metarl.experiments.base import Experiment, Metrics
-from metarl.experiments.metabo_build import build_optimisers, build_sources, make_validation
+from metarl.experiments.metabo_build import build_optimisers, build_sources, make_validation, model_settings
 from metarl.experiments.metabo_config import LikelihoodConfig, MetaboConfig
 from metarl.experiments.metabo_policy import POLICY_METRICS, make_policy_step
 from metarl.metabo.batches import make_batches
@@ -58,7 +57,7 @@ def make_metabo(config: MetaboConfig, *, mesh: Any = None) -> Metabo:
     Raises:
         ValueError: if sizes do not fit together or something is unknown.
     """
-    settings = asdict(config.model)
+    settings = model_settings(config)
     nap = make_nap(**settings)
     families = build_sources(config.tasks, config.policy.horizon)
     likelihood_optimiser, policy_optimiser = build_optimisers(config)
@@ -94,7 +93,10 @@ def _make_likelihood_step(
         key_tasks, key_contexts = jax.random.split(key)
         tasks = jax.tree.map(lambda leaf: split(leaf, mesh), sample(key_tasks))
         keys = jax.random.split(key_contexts, config.batch_size)
-        return jnp.mean(jax.vmap(partial(context_loss, nap, params, max_context=config.max_context))(tasks, keys))
+        one = partial(
+            context_loss, nap, params, max_context=config.max_context, with_replacement=config.with_replacement
+        )
+        return jnp.mean(jax.vmap(one)(tasks, keys))
 
     def predict(state: MetaboState, key: Array, mesh: Any = None) -> tuple[MetaboState, Metrics]:
         def update(carry: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], tuple[Array, Array]]:

@@ -1,6 +1,7 @@
 """From the configuration of meta-Bayesian optimisation to its parts."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,16 +13,21 @@ from envs.blackbox.environment import BlackBox
 from envs.blackbox.protocol import protocol_pools
 from envs.blackbox.sources import make_source
 from envs.blackbox.splits import VALID
-from envs.blackbox.task import regret
-from envs.family import TaskFamily
-from metarl.experiments.metabo_config import MetaboConfig, TasksConfig
+from envs.blackbox.task import by_range, regret
+from envs.family import Task, TaskFamily
+from metarl.experiments.metabo_config import MetaboConfig, PolicyConfig, TasksConfig
 from metarl.experiments.metabo_policy import part_of
 from metarl.metabo.acquisitions import nap_optimiser
-from metarl.metabo.nap import NAP
+from metarl.metabo.nap import NAP, shown_to
 from metarl.metabo.trajectory import run_trajectory
 
 VALIDATION_BATCH = 7
 """Trajectories of a validation at once."""
+
+
+def model_settings(config: MetaboConfig) -> dict[str, Any]:
+    """Returns the arguments of `make_nap` that make the model of a run, as JSON values."""
+    return config.model.settings | ({"standardises": False} if config.tasks.oracle_normalised else {})
 
 
 def build_sources(config: TasksConfig, horizon: int) -> list[TaskFamily]:
@@ -30,11 +36,22 @@ def build_sources(config: TasksConfig, horizon: int) -> list[TaskFamily]:
     Raises:
         ValueError: if one is unknown or its options are wrong.
     """
-    return [make_source(spec, num_candidates=config.num_candidates, horizon=horizon) for spec in config.sources]
+    families = [make_source(spec, num_candidates=config.num_candidates, horizon=horizon) for spec in config.sources]
+    return [normalised(family) for family in families] if config.oracle_normalised else families
+
+
+def normalised(family: TaskFamily) -> TaskFamily:
+    """Returns the family of the same pools, values being shares of each one's range."""
+
+    def by(make: Callable[[Array], Task], given: Array) -> Task:
+        task = make(given)
+        return task._replace(params=by_range(task.params))
+
+    return family._replace(sample=partial(by, family.sample), decode=partial(by, family.decode))
 
 
 def build_optimisers(config: MetaboConfig) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """Returns the optimisers of the two phases; that of the second moves three parts, each behind a clip of its own."""
+    """Returns the optimisers of the two phases; that of the second moves three parts, clipped one by one or jointly."""
     first, second = config.likelihood, config.policy
     updates = max(first.updates, 2)
     rate = optax.warmup_cosine_decay_schedule(
@@ -46,13 +63,27 @@ def build_optimisers(config: MetaboConfig) -> tuple[optax.GradientTransformation
         "critic": second.critic_learning_rate,
         "backbone": second.backbone_learning_rate,
     }
-    parts = {
-        name: optax.chain(optax.clip_by_global_norm(second.max_grad_norm), optax.adam(rate))
-        for name, rate in rates.items()
-    }
-    return likelihood, optax.multi_transform(
+    clip = optax.clip_by_global_norm(second.max_grad_norm)
+    moves = {name: optax.adam(_scheduled(second, rate)) for name, rate in rates.items()}
+    parts = {name: move if second.joint_clip else optax.chain(clip, move) for name, move in moves.items()}
+    policy = optax.multi_transform(
         parts, lambda params: jax.tree_util.tree_map_with_path(lambda path, _: part_of(path), params)
     )
+    return likelihood, optax.chain(clip, policy) if second.joint_clip else policy
+
+
+def _scheduled(config: PolicyConfig, rate: float) -> float | optax.Schedule:
+    """Returns the step size by the number of updates done; it is the same throughout an iteration."""
+    if config.schedule == "constant":
+        return rate
+    of_iteration = optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, rate, config.warmup),
+            optax.linear_schedule(rate, 0.0, config.iterations - config.warmup),
+        ],
+        [config.warmup],
+    )
+    return lambda count: of_iteration(count // (config.num_epochs * config.num_minibatches))
 
 
 def make_validation(config: MetaboConfig, nap: NAP) -> Callable[[Any], Float[Array, ""]]:
@@ -66,6 +97,7 @@ def make_validation(config: MetaboConfig, nap: NAP) -> Callable[[Any], Float[Arr
         raise ValueError(f"validation.tables has {outside[0]!r}, which is not of the split for validation")
     cases = [(table, seed) for table in settings.tables for seed in range(settings.seeds)]
     pools = protocol_pools(cases, horizon=settings.horizon)
+    pools = pools._replace(params=shown_to(nap, pools.params))
     env = BlackBox(len(pools.params.is_valid[0]), max_horizon=settings.horizon)
 
     def validate(params: Any) -> Float[Array, ""]:

@@ -1,18 +1,24 @@
 """What can be configured in meta-Bayesian optimisation: frozen dataclasses, checked when made. Light to import."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from metarl.experiments.config_checks import require, require_counts, require_positive
 
 INITIAL_POINTS = 5
 """Evaluations before the first choice: `NUM_INIT` of `envs.blackbox.task`, which is not light to import."""
 
+PAPER_CHOICES = {"activation": "gelu", "residual": False, "stop_gradient": False}
+"""What the architecture of the public code leaves no choice about."""
+
 
 @dataclass(frozen=True)
 class NAPConfig:
     """The neural process."""
 
+    architecture: Literal["default", "paper"] = "default"
+    """Ours, or that of the public code of Maraval et al. 2023, whose activation is gelu, whose acquisition has no
+    residual and whose parts are all moved by rewards; it needs tasks.oracle_normalised."""
     width: int = 64
     """Size of a token."""
     num_layers: int = 3
@@ -38,6 +44,20 @@ class NAPConfig:
             f"model.num_heads is {self.num_heads}; it must divide model.width = {self.width}",
         )
         require(self.num_bars >= 4, f"model.num_bars is {self.num_bars}; it must be at least 4")
+        if self.architecture == "paper":
+            for name, needed in PAPER_CHOICES.items():
+                given = getattr(self, name)
+                require(
+                    given == needed,
+                    f"model.{name} is {given}; with model.architecture = paper it must be {needed}, as in that code",
+                )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of `metarl.metabo.nap.make_nap`."""
+        settings = asdict(self)
+        left_out = PAPER_CHOICES if self.architecture == "paper" else ("architecture",)
+        return {name: value for name, value in settings.items() if name not in left_out}
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,10 @@ class TasksConfig:
     permuted: float = 0.0
     """Share of the tasks whose dimensions are in random order and whose categories have random labels: a model that is
     to serve spaces it has never seen needs them, one for a single space does not."""
+    oracle_normalised: bool = False
+    """Whether the model sees values as shares of the range of their whole pool, in training and in every examination,
+    instead of standardised by what has been evaluated. The range tells how far the best is, which no optimiser can
+    know: results are labelled oracle-normalised, and users cannot ask such a model. As in the public code."""
 
     def __post_init__(self):
         require_counts("tasks.", num_candidates=self.num_candidates)
@@ -82,6 +106,9 @@ class LikelihoodConfig:
     """Gradients are clipped to this global norm."""
     max_context: int = 50
     """Most evaluations of a context."""
+    with_replacement: bool = False
+    """Whether a context is drawn with replacement, from 1 evaluation upwards, and the whole pool is predicted, context
+    included, in both phases; otherwise it has 2 or more, all different, and what is left is predicted."""
 
     def __post_init__(self):
         counts = ("updates_per_step", "batch_size", "max_context")
@@ -109,8 +136,11 @@ class PolicyConfig:
     """Episodes of each task, from the same start."""
     horizon: int = 30
     """Choices in an episode."""
-    reward: Literal["improvement", "neg_regret", "neg_log10", "log_improvement"] = "neg_regret"
-    """What a choice is paid with."""
+    num_init: int = INITIAL_POINTS
+    """Evaluations before the first choice, in training; every examination has 5."""
+    reward: Literal["improvement", "neg_regret", "neg_log10", "neg_log10_paper", "log_improvement"] = "neg_regret"
+    """What a choice is paid with. neg_log10 ends at a regret of 1e-3; neg_log10_paper pays 20 for every step at the
+    optimum."""
     baseline: Literal["group", "critic"] = "group"
     """What returns are compared with: the mean of the group's, or what a critic expects."""
     discount: float = 0.98
@@ -131,6 +161,12 @@ class PolicyConfig:
     """Step size of transformer and bars."""
     max_grad_norm: float = 0.5
     """The gradients of acquisition, critic and the rest are each clipped to this norm."""
+    joint_clip: bool = False
+    """Whether they are clipped together, so that the longest decides what is left of the others."""
+    schedule: Literal["constant", "linear"] = "constant"
+    """Whether step sizes stay what they are, or fall linearly to 0 at the last iteration."""
+    warmup: int = 0
+    """Iterations over which step sizes rise linearly from 0, with the linear schedule."""
     entropy: float = 1e-3
     """Weight of the entropy bonus."""
     likelihood: float = 1.0
@@ -155,6 +191,15 @@ class PolicyConfig:
         require(
             self.baseline == "critic" or self.group_size > 1,
             "policy.group_size is 1; a group's mean needs at least 2 episodes, or choose policy.baseline = critic",
+        )
+        require(
+            0 <= self.num_init <= INITIAL_POINTS,
+            f"policy.num_init is {self.num_init}; it must be from 0 to {INITIAL_POINTS}",
+        )
+        require(
+            self.warmup == 0 or (self.schedule == "linear" and 0 < self.warmup < self.iterations),
+            f"policy.warmup is {self.warmup}; it must be 0, or with policy.schedule = linear from 1 to less than "
+            f"policy.iterations = {self.iterations}",
         )
         for name in ("discount", "lambda_"):
             share = getattr(self, name)
@@ -239,12 +284,17 @@ class MetaboConfig:
         )
         room, top_k = self.tasks.num_candidates, self.policy.top_k
         require(
-            self.policy.horizon + INITIAL_POINTS <= room,
-            f"policy.horizon is {self.policy.horizon}; with {INITIAL_POINTS} initial points it must not exceed the "
-            f"tasks.num_candidates = {room}",
+            self.policy.horizon + self.policy.num_init <= room,
+            f"policy.horizon is {self.policy.horizon}; with {self.policy.num_init} initial points it must not exceed "
+            f"the tasks.num_candidates = {room}",
         )
         require(
             top_k is None or top_k <= room, f"policy.top_k is {top_k}; it must not exceed tasks.num_candidates = {room}"
+        )
+        require(
+            self.model.architecture == "default" or self.tasks.oracle_normalised,
+            "tasks.oracle_normalised is False; with model.architecture = paper it must be True, because the bars of "
+            "that network reach from -0.1 to 1.1",
         )
 
     @property

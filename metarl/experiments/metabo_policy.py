@@ -10,7 +10,6 @@ import optax
 from jaxtyping import Array, Float
 
 from envs.blackbox.environment import BlackBox
-from envs.blackbox.task import NUM_INIT
 from metarl.experiments.base import Metrics
 from metarl.experiments.metabo_config import MetaboConfig, PolicyConfig
 from metarl.metabo.episode import Decision, make_episode
@@ -58,9 +57,16 @@ def make_policy_step(
 ) -> Callable[[Any, Array], tuple[Any, Metrics]]:
     """Returns `improve(state, key) -> (state, metrics)`, an iteration of reinforcement learning."""
     settings = config.policy
-    env = BlackBox(config.tasks.num_candidates, max_horizon=settings.horizon)
+    env = BlackBox(config.tasks.num_candidates, max_horizon=settings.horizon, max_init=settings.num_init)
     sample, sample_likelihood = batches(settings.num_tasks), batches(settings.likelihood_batch)
-    episode = make_episode(nap, env, num_steps=settings.horizon, temperature=settings.temperature, top_k=settings.top_k)
+    episode = make_episode(
+        nap,
+        env,
+        num_steps=settings.horizon,
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        rereads=not config.model.stop_gradient,
+    )
     gradients = _make_gradients(config, nap, sample_likelihood)
 
     def play(params: Any, key: Array) -> tuple[Any, Array, Decision]:
@@ -69,7 +75,7 @@ def make_policy_step(
         tasks = jax.tree.map(lambda leaf: split(leaf, mesh), sample(key_tasks))
         keys = jax.random.split(key_choices, (settings.num_tasks, settings.group_size))
         uniforms = jnp.where(tasks.is_valid, jax.random.uniform(key_start, tasks.y.shape), -1.0)
-        initial = jax.lax.top_k(uniforms, NUM_INIT)[1].astype(jnp.int32)
+        initial = jax.lax.top_k(uniforms, settings.num_init)[1].astype(jnp.int32)
         one = jax.vmap(episode, (None, None, None, 0))
         return tasks, *jax.vmap(one, (None, 0, 0, 0))(params, tasks, initial, keys)
 
@@ -114,7 +120,12 @@ def _make_gradients(
     policy_loss = make_policy_loss(
         nap, clip=settings.clip, temperature=settings.temperature, rereads=not config.model.stop_gradient
     )
-    likelihood = partial(context_loss, nap, max_context=config.likelihood.max_context)
+    likelihood = partial(
+        context_loss,
+        nap,
+        max_context=config.likelihood.max_context,
+        with_replacement=config.likelihood.with_replacement,
+    )
 
     def loss(params: Any, batch: Any, key: Array) -> tuple[Array, tuple[PolicyLoss, Array]]:
         over_steps = jax.vmap(policy_loss, (None, None, 0, 0, 0))

@@ -47,6 +47,50 @@ SMOKE = MetaboConfig(
     validation=ValidationConfig(tables=("xgb/20",), horizon=3),
     scoring=ScoringConfig(horizon=3, seeds=1, num_prior_tasks=0),
 )
+PAPER = MetaboConfig(
+    model=NAPConfig(
+        architecture="paper",
+        width=512,
+        num_layers=6,
+        num_bars=1000,
+        activation="gelu",
+        residual=False,
+        stop_gradient=False,
+    ),
+    tasks=TasksConfig(sources=("xgb-bank",), shares=(1.0,), num_candidates=1000, oracle_normalised=True),
+    likelihood=LikelihoodConfig(updates=0, max_context=23, with_replacement=True),
+    policy=PolicyConfig(
+        iterations=2000,
+        num_tasks=60,
+        group_size=1,
+        horizon=24,
+        num_init=0,
+        reward="neg_log10_paper",
+        baseline="critic",
+        clip=0.15,
+        num_epochs=1,
+        num_minibatches=60,
+        learning_rate=3e-5,
+        critic_learning_rate=3e-5,
+        backbone_learning_rate=3e-5,
+        joint_clip=True,
+        schedule="linear",
+        warmup=20,
+        entropy=0.0,
+        likelihood_batch=24,
+        temperature=0.1,
+        top_k=5,
+    ),
+    validation=ValidationConfig(every=100),
+)
+PAPER_SMALL = replace(
+    PAPER,
+    model=replace(PAPER.model, width=64, num_layers=2, num_bars=100),
+    tasks=replace(PAPER.tasks, sources=("gp-prior",), num_candidates=200),
+    policy=replace(PAPER.policy, iterations=40, num_tasks=12, num_minibatches=6, likelihood_batch=12),
+    validation=ValidationConfig(every=20, tables=("xgb/20",), horizon=10),
+    scoring=ScoringConfig(horizon=10, seeds=1),
+)
 METABO_PRESETS: dict[str, MetaboPreset] = {
     "nap": MetaboPreset(NAP, "a neural process for any space; an accelerator"),
     "nap-cpu": MetaboPreset(NAP_CPU, "for tables of XGBoost; 30 minutes on CPU"),
@@ -70,6 +114,10 @@ METABO_PRESETS: dict[str, MetaboPreset] = {
         ),
         "reinforcement learning alone, without any prediction",
     ),
+    "nap-paper": MetaboPreset(
+        PAPER, "settings of the public code of NAP, oracle normalisation of values included; an accelerator"
+    ),
+    "nap-paper-small": MetaboPreset(PAPER_SMALL, "nap-paper with a small network and small pools; minutes on CPU"),
     "smoke": MetaboPreset(SMOKE, "everything once, tiny; a minute"),
 }
 """Presets of `metarl metabo` by name."""

@@ -1,4 +1,4 @@
-"""A distribution over the real line made of bars: a categorical over intervals, with half-normal tails.
+"""A distribution over the real line made of bars: a categorical over intervals, with half-normal tails or none.
 
 Source: Müller et al. 2022 (PFNs, Riemann distribution) and 2023 (PFNs4BO, full support by half-normal tails).
 """
@@ -21,13 +21,16 @@ class Bars(NamedTuple):
     """M bars between M + 1 ascending edges.
 
     Mass within an inner bar is uniform. The first and the last have no outer end: their mass falls off as half of a
-    normal, away from their inner edge, with a scale such that half of it lies within the bar's width.
+    normal, away from their inner edge, with a scale such that half of it lies within the bar's width. Without tails
+    they are like the others, and beyond the outer edges there is nothing.
 
     All methods take logits [..., M], and other arguments that broadcast against [...].
     """
 
     edges: Float[np.ndarray, " M+1"]
     """Ends of the bars."""
+    has_tails: bool = True
+    """Whether the first and the last bar reach to infinity."""
 
     @property
     def num_bars(self) -> int:
@@ -46,11 +49,14 @@ class Bars(NamedTuple):
         return float(self.widths[0]) / median, float(self.widths[-1]) / median
 
     def log_prob(self, logits: Float[Array, "... M"], z: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Returns the log density at z, finite everywhere."""
+        """Returns the log density at z, finite everywhere; a large negative number where there is nothing."""
         place = jnp.clip(jnp.searchsorted(jnp.asarray(self.edges), z, side="right") - 1, 0, self.num_bars - 1)
         mass = jnp.take_along_axis(jax.nn.log_softmax(logits), place[..., None], axis=-1)[..., 0]
-        low, high = self.tails
         inner = -jnp.log(jnp.asarray(self.widths))[place]
+        if not self.has_tails:
+            is_inside = (z >= float(self.edges[0])) & (z <= float(self.edges[-1]))
+            return jnp.where(is_inside, mass + inner, NOTHING)
+        low, high = self.tails
         below = _log_half_normal(float(self.edges[1]) - z, low)
         above = _log_half_normal(z - float(self.edges[-2]), high)
         return mass + jnp.where(place == 0, below, jnp.where(place == self.num_bars - 1, above, inner))
@@ -79,8 +85,10 @@ class Bars(NamedTuple):
         here = jnp.take_along_axis(mass, place[..., None], axis=-1)[..., 0]
         before = jnp.take_along_axis(upto, place[..., None], axis=-1)[..., 0] - here
         share = jnp.clip((probability - before) / jnp.maximum(here, 1e-12), 1e-6, 1.0 - 1e-6)
-        low, high = self.tails
         inner = jnp.asarray(self.edges[:-1])[place] + share * jnp.asarray(self.widths)[place]
+        if not self.has_tails:
+            return inner
+        low, high = self.tails
         below = float(self.edges[1]) - low * jnp.sqrt(2.0) * jax.scipy.special.erfinv(1.0 - share)
         above = float(self.edges[-2]) + high * jnp.sqrt(2.0) * jax.scipy.special.erfinv(share)
         return jnp.where(place == 0, below, jnp.where(place == self.num_bars - 1, above, inner))
@@ -103,7 +111,8 @@ class Bars(NamedTuple):
         """Returns the first and second moment of every bar."""
         middle = (self.edges[:-1] + self.edges[1:]) / 2.0
         second = middle**2 + self.widths**2 / 12.0
-        for place, inner, scale, sign in ((0, 1, self.tails[0], -1.0), (-1, -2, self.tails[1], 1.0)):
+        ends = ((0, 1, self.tails[0], -1.0), (-1, -2, self.tails[1], 1.0)) if self.has_tails else ()
+        for place, inner, scale, sign in ends:
             edge = self.edges[inner]
             middle[place] = edge + sign * scale * HALF_NORMAL_MEAN
             second[place] = edge**2 + 2.0 * sign * edge * scale * HALF_NORMAL_MEAN + scale**2
@@ -111,8 +120,10 @@ class Bars(NamedTuple):
 
     def _shares_below(self, z: Float[Array, "..."]) -> Float[Array, "... M"]:
         """Returns which share of every bar's mass lies below z."""
-        low, high = self.tails
         inner = jnp.clip((z[..., None] - _row(self.edges[:-1], z)) / _row(self.widths, z), 0.0, 1.0)
+        if not self.has_tails:
+            return inner
+        low, high = self.tails
         below = erfc(jnp.maximum(float(self.edges[1]) - z, 0.0) / (low * np.sqrt(2.0)))
         above = erf(jnp.maximum(z - float(self.edges[-2]), 0.0) / (high * np.sqrt(2.0)))
         return jnp.concatenate([below[..., None], inner[..., 1:-1], above[..., None]], axis=-1)
@@ -126,11 +137,13 @@ class Bars(NamedTuple):
         excess = jnp.maximum(end - jnp.maximum(start, incumbent[..., None]), 0.0)
         mid = (end + jnp.maximum(start, incumbent[..., None])) / 2.0 - incumbent[..., None]
         inner = excess / _row(self.widths, incumbent) * mid
+        log_inner = jnp.where(inner > 0.0, jnp.log(jnp.maximum(inner, TINY)), NOTHING)
+        if not self.has_tails:
+            return log_inner
         low, high = self.tails
         # The lower tail: mirrored, so that the gain is what lies between the incumbent and the edge.
         distance = jnp.maximum(float(self.edges[1]) - incumbent, 0.0)
         below = distance - low * HALF_NORMAL_MEAN + _half_normal_excess(distance, low)
-        log_inner = jnp.where(inner > 0.0, jnp.log(jnp.maximum(inner, TINY)), NOTHING)
         log_below = jnp.where(distance > 0.0, jnp.log(jnp.maximum(below, TINY)), NOTHING)
         log_above = _log_upper_gain(incumbent - float(self.edges[-2]), high)
         return jnp.concatenate([log_below[..., None], log_inner[..., 1:-1], log_above[..., None]], axis=-1)
@@ -147,6 +160,21 @@ def make_bars(num_bars: int = 128, limit: float = 10.0) -> Bars:
     if num_bars < 4 or limit <= 0:
         raise ValueError(f"bars were asked for with num_bars={num_bars}, limit={limit}; give 4 or more and a limit > 0")
     return Bars(np.sinh(np.linspace(-1.0, 1.0, num_bars + 1) * np.arcsinh(limit)).astype(np.float32))
+
+
+def bounded_bars(num_bars: int = 1000, low: float = -0.1, high: float = 1.1) -> Bars:
+    """Returns bars of equal width from low to high, without tails: what lies beyond is impossible.
+
+    Source: the defaults are those of the public code of Maraval et al. 2023 (huawei-noah/HEBO), for values in [0, 1].
+
+    Raises:
+        ValueError: unless there are 2 or more bars and low < high.
+    """
+    if num_bars < 2 or not low < high:
+        raise ValueError(
+            f"bounded bars were asked for with num_bars={num_bars}, low={low}, high={high}; give 2 or more, low < high"
+        )
+    return Bars(np.linspace(low, high, num_bars + 1).astype(np.float32), has_tails=False)
 
 
 def _row(numbers: Float[np.ndarray, " M"], like: Float[Array, "..."]) -> Float[np.ndarray, "... M"]:

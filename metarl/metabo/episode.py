@@ -21,7 +21,7 @@ class Decision(NamedTuple):
     observation: dict[str, Array]
     """What had been evaluated."""
     belief: Belief
-    """What the model made of it, without bars, which are large and not needed again."""
+    """What the model made of it, without what is large and not needed again."""
     is_allowed: Bool[Array, " N"]
     """Which candidates could be chosen."""
     action: Int[Array, ""]
@@ -38,7 +38,13 @@ def evaluations_of(observation: dict[str, Array], params: Any) -> Evaluations:
 
 
 def make_episode(
-    nap: NAP, env: BlackBox, *, num_steps: int, temperature: float = 1.0, top_k: int | None = None
+    nap: NAP,
+    env: BlackBox,
+    *,
+    num_steps: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    rereads: bool = False,
 ) -> Callable[[Any, Any, Array, Array], tuple[Float[Array, ""], Decision]]:
     """Returns `episode(params, task, initial [I], key) -> (best initial value, decisions [T])`, choices being drawn.
 
@@ -48,6 +54,8 @@ def make_episode(
         num_steps: T, choices in an episode.
         temperature: what logits are divided by.
         top_k: candidates among which is drawn; None: all.
+        rereads: whether the loss looks at the evaluations again, so that of candidates but a few numbers are kept;
+            otherwise only bars are left out.
     """
 
     def episode(params: Any, task: Any, initial: Int[Array, " I"], key: Array) -> tuple[Float[Array, ""], Decision]:
@@ -65,7 +73,8 @@ def make_episode(
             action = jnp.argmax(logits + gumbel).astype(jnp.int32)
             log_prob = jax.nn.log_softmax(logits)[action]
             after, state, _, _, _ = env.transition(jnp.zeros((0,)), state, action, task)
-            small = belief._replace(reading=belief.reading._replace(bars=belief.reading.bars[:, :0]))
+            reading = belief.reading._replace(bars=belief.reading.bars[:, :0])
+            small = belief._replace(reading=reading._replace(hidden=reading.hidden[:, :0]) if rereads else reading)
             return (after, state), Decision(observation, small, is_allowed, action, log_prob, after["incumbent"])
 
         _, decisions = jax.lax.scan(step, (observation, state), draws)

@@ -80,10 +80,10 @@ def find_nap(checkpoint: str | os.PathLike | TrainedNAP | None = None) -> Traine
     A model is read once, so that whoever uses it shares what has been compiled for it.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or it can only be examined.
     """
     if isinstance(checkpoint, TrainedNAP):
-        return checkpoint
+        return _checked(checkpoint)
     path = Path(DEFAULT if checkpoint is None else checkpoint)
     if checkpoint is None or not path.exists():
         from metarl import zoo
@@ -96,7 +96,17 @@ def find_nap(checkpoint: str | os.PathLike | TrainedNAP | None = None) -> Traine
         path = zoo.directory_of(str(path))
     path = (path if path.is_dir() else path.parent).resolve()
     description = path / DESCRIPTION
-    return _load_once(str(path), description.stat().st_mtime_ns if description.exists() else 0)
+    return _checked(_load_once(str(path), description.stat().st_mtime_ns if description.exists() else 0))
+
+
+def _checked(trained: TrainedNAP) -> TrainedNAP:
+    """Returns the model, if it can optimise something whose best value is not known."""
+    if not trained.nap.standardises:
+        raise ValueError(
+            "the model is oracle-normalised: it needs the best and the worst value in advance, which nobody has; "
+            "examine it with 'metarl evaluate', or give one trained without tasks.oracle_normalised"
+        )
+    return trained
 
 
 @functools.lru_cache(maxsize=8)

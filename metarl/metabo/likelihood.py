@@ -3,24 +3,38 @@
 Source: Müller et al. 2022 (PFNs); as the inductive bias of NAP, Maraval et al. 2023, section 3.3.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from metarl.metabo.nap import NAP
 from metarl.metabo.network import Evaluations
 
 MIN_CONTEXT = 2
-"""Fewest points of a context; one has no spread to measure values by."""
+"""Fewest points of a context without repetitions; one has no spread to measure values by."""
 
 
-def context_loss(nap: NAP, params: Any, task: Any, key: Array, *, max_context: int) -> Float[Array, ""]:
-    """Returns the mean negative log-likelihood of a pool's values given some of them, in standardised units.
+class Question(NamedTuple):
+    """What is shown and what is asked of one pool, by place."""
+
+    context: Int[Array, " C"]
+    """Candidates of the context, some of which are shown."""
+    is_seen: Bool[Array, " C"]
+    """Which."""
+    targets: Int[Array, " M"]
+    """Candidates whose values are asked for; padding is not counted."""
+
+
+def context_loss(
+    nap: NAP, params: Any, task: Any, key: Array, *, max_context: int, with_replacement: bool = False
+) -> Float[Array, ""]:
+    """Returns the mean negative log-likelihood of a pool's values given some of them, in the units of the model.
 
     The context is the first n of `max_context` candidates in random order, n ~ U{2, …, max_context}; what is predicted
-    are the candidates behind, so that no value is both. Consumes the key.
+    are the candidates behind, so that no value is both. With replacement, n ~ U{1, …, max_context} draws are the
+    context and all candidates are predicted, those of the context included, as in huawei-noah/HEBO. Consumes the key.
 
     Args:
         nap: the model.
@@ -28,16 +42,35 @@ def context_loss(nap: NAP, params: Any, task: Any, key: Array, *, max_context: i
         task: a pool of N > `max_context` candidates.
         key: randomness.
         max_context: most points of a context.
+        with_replacement: whether a candidate may be drawn again.
     """
+    asked = (_repeated if with_replacement else _apart)(task, key, max_context)
+    context, rest = asked.context, asked.targets
+    seen = Evaluations(task.x[context], task.y[context], asked.is_seen)
+    belief = nap.believe(params, task.kind, seen, task.x[rest])
+    # Far out the density of a tail is a matter of its shape alone: values there count as at the last edge.
+    z = jnp.clip(belief.scale.standardise(task.y[rest]), nap.bars.edges[0], nap.bars.edges[-1])
+    losses = -nap.bars.log_prob(belief.reading.bars, z)
+    weight = task.is_valid[rest].astype(jnp.float32)
+    if nap.standardises:  # a context of equal values has no units: what it says of the others cannot be scored
+        weight = weight * (belief.scale.std != 1.0).astype(jnp.float32)
+    return jnp.sum(losses * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+
+
+def _apart(task: Any, key: Array, max_context: int) -> Question:
+    """Returns a context without repetitions and everything behind it; consumes the key."""
     key_order, key_count = jax.random.split(key)
     order = jnp.argsort(jnp.where(task.is_valid, jax.random.uniform(key_order, task.y.shape), 2.0))
-    x, y, is_valid = task.x[order], task.y[order], task.is_valid[order]
     count = jax.random.randint(key_count, (), MIN_CONTEXT, max_context + 1)
-    is_seen = (jnp.arange(max_context) < count) & is_valid[:max_context]
-    belief = nap.believe(params, task.kind, Evaluations(x[:max_context], y[:max_context], is_seen), x[max_context:])
-    # Far out the density of a tail is a matter of its shape alone: values there count as at the last edge.
-    z = jnp.clip(belief.scale.standardise(y[max_context:]), nap.bars.edges[0], nap.bars.edges[-1])
-    losses = -nap.bars.log_prob(belief.reading.bars, z)
-    # A context of equal values has no units: what it says of the others cannot be scored.
-    weight = is_valid[max_context:].astype(jnp.float32) * (belief.scale.std != 1.0).astype(jnp.float32)
-    return jnp.sum(losses * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+    context = order[:max_context]
+    return Question(context, (jnp.arange(max_context) < count) & task.is_valid[context], order[max_context:])
+
+
+def _repeated(task: Any, key: Array, max_context: int) -> Question:
+    """Returns a context drawn with replacement and the whole pool; consumes the key."""
+    key_places, key_count = jax.random.split(key)
+    valid_first = jnp.argsort(~task.is_valid, stable=True)
+    num_valid = jnp.sum(task.is_valid.astype(jnp.int32))
+    context = valid_first[jax.random.randint(key_places, (max_context,), 0, num_valid)]
+    count = jax.random.randint(key_count, (), 1, max_context + 1)
+    return Question(context, jnp.arange(max_context) < count, jnp.arange(task.y.shape[0]))

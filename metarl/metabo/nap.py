@@ -12,14 +12,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from envs.blackbox.task import MAX_DIMENSIONS, NUMERIC
+from envs.blackbox.task import MAX_DIMENSIONS, NUMERIC, by_range
 from metarl.metabo.bars import Bars
 from metarl.metabo.network import Evaluations, NAPNetwork, Reading
+from metarl.metabo.paper_network import PaperNetwork
 
 CLIP = 5.0
 """Standardised values are shown to the network within plus and minus this."""
 NEVER = -1e9
 """Logit of a candidate that may not be chosen."""
+ORACLE = "-oracle-normalised"
+"""Behind the names of results of models that see values by the range of the whole pool."""
+ARCHITECTURES: dict[str, type[NAPNetwork] | type[PaperNetwork]] = {"default": NAPNetwork, "paper": PaperNetwork}
+"""Networks by name."""
 
 
 class Scale(NamedTuple):
@@ -47,7 +52,7 @@ class Belief(NamedTuple):
 class NAP(NamedTuple):
     """Functions of one model; all but `init` take its parameters first and are about one task."""
 
-    network: NAPNetwork
+    network: NAPNetwork | PaperNetwork
     """Its layers."""
     init: Callable[[Array], Any]
     """`init(key) -> params`; consumes the key."""
@@ -57,6 +62,8 @@ class NAP(NamedTuple):
     """`prefer(params, belief, progress) -> logits [N]` of the learned acquisition."""
     value: Callable[[Any, Belief, Array], Array]
     """`value(params, belief, progress)`: the critic's estimate of the return from here on."""
+    standardises: bool = True
+    """Whether values are standardised by what has been evaluated; otherwise they come as shares of the pool's range."""
 
     @property
     def bars(self) -> Bars:
@@ -74,14 +81,38 @@ def scale_of(y: Float[Array, " L"], is_seen: Bool[Array, " L"]) -> Scale:
     return Scale(mean, jnp.where(std > floor, std, 1.0))
 
 
-def make_nap(*, num_dimensions: int = MAX_DIMENSIONS, **settings: Any) -> NAP:
+def named(nap: NAP, name: str) -> str:
+    """Returns a name of something that a model did, with `ORACLE` behind it if the model was told ranges of pools."""
+    return name if nap.standardises else name + ORACLE
+
+
+def shown_to(nap: NAP, params: Any) -> Any:
+    """Returns a pool, or pools, as a model expects them: by their range if it does not standardise values itself."""
+    return params if nap.standardises else by_range(params)
+
+
+def make_nap(
+    *,
+    num_dimensions: int = MAX_DIMENSIONS,
+    architecture: str = "default",
+    standardises: bool = True,
+    **settings: Any,
+) -> NAP:
     """Returns the functions of a model.
 
     Args:
         num_dimensions: D, columns of every pool.
-        settings: fields of `NAPNetwork`.
+        architecture: one of `ARCHITECTURES`.
+        standardises: whether values are standardised by what has been evaluated; otherwise the pools that the model
+            meets must be those of `shown_to`.
+        settings: fields of the network.
+
+    Raises:
+        ValueError: if the architecture is unknown.
     """
-    network = NAPNetwork(**settings)
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"there is no architecture {architecture!r}; choose one of {', '.join(ARCHITECTURES)}")
+    network = ARCHITECTURES[architecture](**settings)
 
     def init(key: Array) -> Any:
         x = jnp.zeros((2, num_dimensions), jnp.float32)
@@ -91,7 +122,8 @@ def make_nap(*, num_dimensions: int = MAX_DIMENSIONS, **settings: Any) -> NAP:
     def believe(
         params: Any, kind: Int[Array, " D"], evaluations: Evaluations, candidates: Float[Array, "N D"]
     ) -> Belief:
-        scale = scale_of(evaluations.y, evaluations.is_seen)
+        one = jnp.ones((), jnp.float32)
+        scale = scale_of(evaluations.y, evaluations.is_seen) if standardises else Scale(jnp.zeros_like(one), one)
         z = jnp.clip(scale.standardise(evaluations.y), -CLIP, CLIP)
         seen = Evaluations(evaluations.x, z, evaluations.is_seen)
         return Belief(network.apply({"params": params}, kind, seen, candidates, method="read"), scale)
@@ -99,7 +131,7 @@ def make_nap(*, num_dimensions: int = MAX_DIMENSIONS, **settings: Any) -> NAP:
     def call(method: str, params: Any, belief: Belief, progress: Float[Array, ""]) -> Any:
         return network.apply({"params": params}, belief.reading, progress, method=method)
 
-    return NAP(network, init, believe, partial(call, "acquire"), partial(call, "value"))
+    return NAP(network, init, believe, partial(call, "acquire"), partial(call, "value"), standardises)
 
 
 def believe_in_blocks(

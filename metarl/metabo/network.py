@@ -32,7 +32,7 @@ class Reading(NamedTuple):
     """What the network makes of candidates in the light of evaluations, all in standardised units."""
 
     hidden: Float[Array, "N W"]
-    """Output of the last layer at each candidate."""
+    """What the acquisition sees of each candidate beside numbers: the output of the last layer, or an embedding."""
     bars: Float[Array, "N M"]
     """Logits of the predictive distribution of each candidate's value."""
     mean: Float[Array, " N"]

@@ -135,3 +135,32 @@ def test_a_run_of_one_phase_is_not_compared_with_itself(tmp_path, monkeypatch, u
     )
     assert examine_run(tmp_path, config).rows == [{"env": "gp-prior", "num_tasks": 512, "seed": 7}]
     assert (asked["pretrained"] is not None) == has_pretrained and asked["seed"] == 7
+
+
+def test_a_model_that_is_told_ranges_is_shown_shares_and_says_so_in_its_names():
+    """It is shown values in [0, 1] whatever the pool's are, and its regrets are those of the pool itself."""
+    settings = {**SETTINGS, "standardises": False}
+    nap = make_nap(**settings)
+    told = TrainedNAP(settings, jax.jit(nap.init)(jax.random.key(0)), {"head": "acquisition"}, nap, "digest")
+    assert set(arms_of(told)) == {"np-ei-oracle-normalised", "nap-oracle-normalised"}
+
+    def watchful():
+        """Goes to the right if values are shares, else to the left."""
+
+        def choose(key, memory, observation, task):
+            is_share = (observation["incumbent"] >= 0.0) & (observation["incumbent"] <= 1.0)
+            return memory, best_unvisited(jnp.where(is_share, 1.0, -1.0) * task.x[:, 0], observation, task)
+
+        return Optimiser(lambda task: (), choose)
+
+    suite = ramps()
+    far = suite._replace(
+        params=suite.params.replace(
+            y=5.0 + suite.params.y, y_best=5.0 + suite.params.y_best, y_worst=5.0 + suite.params.y_worst
+        )
+    )
+    arms = {"x": watchful(), "x-oracle-normalised": watchful()}
+    curves = examine_optimisers(arms, far, seed=0, batch_size=2).curves
+    np.testing.assert_array_equal(curves["ramps/x-oracle-normalised"][:2, 1], 0.0)
+    np.testing.assert_allclose(curves["ramps/x-oracle-normalised"][:, 0], curves["ramps/x"][:, 0], atol=1e-6)
+    assert (curves["ramps/x"][:2, -1] > 0.1).all() and (curves["ramps/x"][2:, 1] == 0.0).all()

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import jax
 import pytest
 
 from envs.blackbox.task import NUM_INIT
 from metarl.experiments.metabo import make_metabo
+from metarl.experiments.metabo_build import build_sources, model_settings
 from metarl.experiments.metabo_config import (
     INITIAL_POINTS,
     METABO_CONFIG_TYPES,
@@ -18,12 +20,21 @@ from metarl.experiments.metabo_config import (
     ValidationConfig,
 )
 from metarl.experiments.metabo_presets import METABO_PRESETS, SMOKE
+from metarl.metabo.nap import make_nap
+from metarl.metabo.network import NAPNetwork
+from metarl.metabo.paper_network import PaperNetwork
 from metarl.run.config_codec import decode, encode
 
 WRONG = [
     (NAPConfig, {"width": 0}, "model.width is 0"),
     (NAPConfig, {"width": 10}, "model.num_heads is 4; it must divide model.width = 10"),
     (NAPConfig, {"num_bars": 3}, "model.num_bars is 3; it must be at least 4"),
+    (NAPConfig, {"architecture": "paper"}, "model.activation is relu; with model.architecture = paper it must be gelu"),
+    (
+        NAPConfig,
+        {"architecture": "paper", "activation": "gelu", "residual": False},
+        "model.stop_gradient is True; with model.architecture = paper it must be False",
+    ),
     (TasksConfig, {"shares": (1.0,)}, "tasks.sources has 2 entries and tasks.shares 1; give as many of both"),
     (TasksConfig, {"sources": (), "shares": ()}, "tasks.sources has 0 entries"),
     (TasksConfig, {"shares": (1.0, 0.0)}, "tasks.shares is 0.0"),
@@ -39,6 +50,9 @@ WRONG = [
     (PolicyConfig, {"likelihood": -1.0}, "policy.likelihood is -1.0; it must be at least 0"),
     (PolicyConfig, {"top_k": 0}, "policy.top_k is 0; it must be at least 1"),
     (PolicyConfig, {"temperature": 0.0}, "policy.temperature is 0.0"),
+    (PolicyConfig, {"num_init": 6}, "policy.num_init is 6; it must be from 0 to 5"),
+    (PolicyConfig, {"warmup": 3}, "policy.warmup is 3; it must be 0, or with policy.schedule = linear"),
+    (PolicyConfig, {"warmup": 200, "schedule": "linear"}, "to less than policy.iterations = 200"),
     (ValidationConfig, {"every": 0}, "validation.every is 0"),
     (ValidationConfig, {"tables": ()}, "validation.tables is empty; give at least one, such as xgb/20"),
     (ScoringConfig, {"suites": ()}, "scoring.suites is empty; give at least one, such as xgb"),
@@ -58,6 +72,11 @@ WRONG = [
         MetaboConfig,
         {"policy": PolicyConfig(horizon=106)},
         "policy.horizon is 106; with 5 initial points it must not exceed the tasks.num_candidates = 110",
+    ),
+    (
+        MetaboConfig,
+        {"model": METABO_PRESETS["nap-paper"].config.model},
+        "tasks.oracle_normalised is False; with model.architecture = paper it must be True",
     ),
     (
         MetaboConfig,
@@ -123,3 +142,56 @@ def test_presets_differ_from_each_other_in_what_their_names_say():
     alone = presets["nap-rl-cpu"]
     assert alone.likelihood.updates == 0 and alone.policy.likelihood == 0.0
     assert not alone.model.stop_gradient and not alone.model.residual
+
+
+def test_the_paper_presets_are_the_settings_of_the_public_code():
+    paper, small = METABO_PRESETS["nap-paper"].config, METABO_PRESETS["nap-paper-small"].config
+    policy = paper.policy
+    assert policy.num_tasks * policy.group_size * policy.horizon == 1440 and policy.iterations == 2000
+    assert (policy.num_init, policy.horizon, paper.likelihood.max_context) == (0, 24, 23)
+    assert (policy.clip, policy.discount, policy.lambda_, policy.temperature, policy.top_k) == (
+        0.15,
+        0.98,
+        0.98,
+        0.1,
+        5,
+    )
+    assert {policy.learning_rate, policy.critic_learning_rate, policy.backbone_learning_rate} == {3e-5}
+    assert policy.joint_clip and policy.max_grad_norm == 0.5 and policy.num_epochs == 1 and policy.entropy == 0.0
+    assert (policy.reward, policy.baseline, policy.warmup, policy.schedule) == (
+        "neg_log10_paper",
+        "critic",
+        20,
+        "linear",
+    )
+    sizes = ("num_tasks", "num_minibatches", "likelihood_batch", "iterations")
+    assert replace(small.policy, **{name: getattr(policy, name) for name in sizes}) == policy
+    assert replace(small.model, width=512, num_layers=6, num_bars=1000) == paper.model
+
+
+def test_settings_build_the_model_of_each_architecture():
+    paper = model_settings(METABO_PRESETS["nap-paper-small"].config)
+    assert paper == {
+        "architecture": "paper",
+        "width": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+        "mlp_ratio": 2,
+        "num_bars": 100,
+        "standardises": False,
+    }
+    nap = make_nap(**paper)
+    assert isinstance(nap.network, PaperNetwork) and not nap.standardises
+    ours = model_settings(SMOKE)
+    assert "architecture" not in ours and "standardises" not in ours
+    assert make_nap(**ours).standardises and isinstance(make_nap(**ours).network, NAPNetwork)
+    leaky = replace(SMOKE, tasks=replace(SMOKE.tasks, oracle_normalised=True))
+    assert model_settings(leaky) == {**ours, "standardises": False}
+
+
+@pytest.mark.parametrize("is_oracle", [True, False])
+def test_tasks_are_made_by_range_where_the_oracle_is_asked(is_oracle):
+    family = build_sources(replace(SMOKE.tasks, oracle_normalised=is_oracle), 4)[0]
+    params = jax.jit(family.sample)(jax.random.key(0)).params
+    ends = (float(params.y.min()), float(params.y.max()), float(params.y_worst), float(params.y_best))
+    assert (ends == (0.0, 1.0, 0.0, 1.0)) == is_oracle

@@ -13,7 +13,7 @@ import pytest
 from envs.blackbox.environment import BlackBox
 from envs.blackbox.task import NUMERIC, as_task, pool_params
 from envs.family import TaskFamily
-from metarl.experiments.metabo_build import build_optimisers
+from metarl.experiments.metabo_build import build_optimisers, model_settings, normalised
 from metarl.experiments.metabo_config import (
     LikelihoodConfig,
     MetaboConfig,
@@ -22,6 +22,7 @@ from metarl.experiments.metabo_config import (
     TasksConfig,
 )
 from metarl.experiments.metabo_policy import POLICY_METRICS, make_policy_step, part_of
+from metarl.experiments.metabo_presets import METABO_PRESETS
 from metarl.metabo.batches import make_batches
 from metarl.metabo.nap import make_nap
 
@@ -36,15 +37,15 @@ TINY = MetaboConfig(
 )
 
 
-def waves():
+def waves(horizon=4):
     """A family that costs nothing to draw from: a wave along one dimension."""
 
     def sample(key):
         x, (phase, size) = jax.random.uniform(key, (NUM, 1)), jax.random.uniform(jax.random.fold_in(key, 1), (2,))
         y = (1.0 + size) * jnp.sin(6.0 * (x[:, 0] + phase))
-        return as_task(pool_params(x, jnp.array([NUMERIC], jnp.int32), y, horizon=4))
+        return as_task(pool_params(x, jnp.array([NUMERIC], jnp.int32), y, horizon=horizon))
 
-    return TaskFamily("waves", BlackBox(NUM, max_horizon=4), sample, sample, 0, 1, 4)
+    return TaskFamily("waves", BlackBox(NUM, max_horizon=horizon), sample, sample, 0, 1, 4)
 
 
 class State(NamedTuple):
@@ -140,3 +141,70 @@ def test_each_part_is_clipped_by_itself():
         jax.tree.map(np.testing.assert_array_equal, steps[0][name], steps[1][name])
     sizes = {name: float(optax.tree.norm(steps[0][name], ord=jnp.inf)) for name in ("acquisition_head", "value_out")}
     assert sizes["value_out"] / sizes["acquisition_head"] == pytest.approx(1e-3 / 3e-4, rel=1e-2)
+
+
+def test_a_joint_clip_leaves_nothing_to_the_others_where_one_part_is_loud():
+    """What each part's optimiser is given is read off its first moment: a tenth of the clipped gradient."""
+    config = replace(TINY, policy=replace(TINY.policy, joint_clip=True))
+    optimiser = build_optimisers(config)[1]
+    params = jax.jit(make_nap(**vars(TINY.model)).init)(jax.random.key(0))
+    gradient = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 1e-6), params)
+    gradient["value_out"] = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 1e3), gradient["value_out"])
+    _, state = jax.jit(optimiser.update)(gradient, optimiser.init(params), params)
+    moments = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state) if ".mu" in jax.tree_util.keystr(path)]
+    assert float(optax.tree.norm(moments)) == pytest.approx(0.1 * 0.5, rel=1e-3)
+    assert sum(float(jnp.max(jnp.abs(leaf))) < 1e-9 for leaf in moments) == len(moments) - 2
+
+
+def test_step_sizes_rise_over_the_warm_up_then_fall_to_nothing_and_are_the_same_within_an_iteration():
+    settings = replace(TINY.policy, iterations=8, schedule="linear", warmup=3, num_epochs=2, num_minibatches=2)
+    optimiser = build_optimisers(replace(TINY, policy=settings))[1]
+    params = {"acquisition_head": jnp.zeros(()), "value_out": jnp.zeros(()), "layers": jnp.zeros(())}
+
+    def update(state, _):
+        steps, state = optimiser.update(jax.tree.map(jnp.ones_like, params), state, params)
+        return state, steps
+
+    _, steps = jax.jit(lambda state: jax.lax.scan(update, state, length=32))(optimiser.init(params))
+    shares = np.repeat([0.0, 1 / 3, 2 / 3, 1.0, 0.8, 0.6, 0.4, 0.2], 4)
+    for name, rate in (("acquisition_head", 3e-4), ("value_out", 1e-3), ("layers", 1e-4)):
+        np.testing.assert_allclose(-steps[name], rate * shares, rtol=1e-4, atol=1e-9)
+
+
+@cache
+def paper_iteration():
+    """Metrics of the first iteration of a tiny version of the preset, on waves."""
+    small = METABO_PRESETS["nap-paper-small"].config
+    policy = replace(small.policy, num_tasks=6, num_minibatches=3, likelihood_batch=4, horizon=8)
+    config = replace(
+        small,
+        model=replace(small.model, width=16, num_layers=1, num_heads=2, num_bars=24),
+        tasks=replace(small.tasks, num_candidates=NUM),
+        likelihood=replace(small.likelihood, max_context=7),
+        policy=policy,
+    )
+    nap, optimiser = make_nap(**model_settings(config)), build_optimisers(config)[1]
+    family = normalised(waves(8))
+    step = make_policy_step(config, nap, lambda size: make_batches([family], (1.0,), size), optimiser)
+    params = jax.jit(nap.init)(jax.random.key(0))
+    state, metrics = jax.jit(step)(State(params, optimiser.init(params)), jax.random.key(1))
+    return params, state, jax.device_get(metrics)
+
+
+def test_with_the_rewards_of_the_paper_the_critic_owns_the_gradient():
+    """20 for every step at the optimum: errors of the critic in the hundreds, beside which rewards teach nothing."""
+    _, _, metrics = paper_iteration()
+    assert metrics["value_error"] > 100.0
+    assert metrics["value_error"] > 100.0 * abs(metrics["surrogate"])
+    assert metrics["critic_norm"] > 100.0 * max(metrics["policy_norm"], metrics["backbone_norm"])
+    assert all(np.isfinite(value) for value in metrics.values()) and metrics["env_steps"] == 48
+
+
+def test_the_first_iteration_of_the_paper_has_the_numbers_of_indifference():
+    """Bars of nearly equal logits over 1.2, five choices of nearly equal logits, and a step size of 0."""
+    before, state, metrics = paper_iteration()
+    np.testing.assert_allclose(metrics["loss"], np.log(1.2), atol=0.01)
+    # At the last steps fewer than five of the twelve candidates are left: never more than log 5.
+    assert 0.9 * np.log(5) < metrics["entropy"] < np.log(5) + 0.01
+    jax.tree.map(np.testing.assert_array_equal, state.params, before)
+    assert metrics["clipped"] == 0.0

@@ -39,7 +39,8 @@ def stirred(params: Any, size: float = 0.3) -> Any:
 
 
 def small_model(**settings: Any) -> Model:
-    nap = make_nap(**{**SMALL, **settings})
+    shared = {} if settings.get("architecture") == "paper" else SMALL
+    nap = make_nap(**{**shared, **settings})
     newborn = jax.jit(nap.init)(jax.random.key(0))
 
     @jax.jit
@@ -94,6 +95,12 @@ def joint() -> Model:
 def room() -> Room:
     """A pool of 12, of which 3 are known."""
     return room_of(small_pool())
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable:
+    """Returns the function that makes models."""
+    return small_model
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize
 
-from metarl.metabo.bars import make_bars
+from metarl.metabo.bars import NOTHING, bounded_bars, make_bars
 
 BARS = make_bars(12, limit=2.0)
 LOGITS = jax.random.normal(jax.random.key(0), (3, 12))
@@ -90,3 +90,45 @@ def test_samples_have_the_mean_of_the_distribution():
 def test_too_few_bars_are_refused():
     with pytest.raises(ValueError, match="num_bars=3"):
         make_bars(3)
+
+
+BOUNDED = bounded_bars(12, -0.1, 1.1)
+MASS = np.asarray(jax.nn.softmax(LOGITS[0]), np.float64)
+STARTS = -0.1 + 0.1 * np.arange(12)
+
+
+def test_bounded_bars_are_piecewise_constant_and_beyond_them_there_is_nothing():
+    for z, place in ((-0.1, 0), (-0.05, 0), (0.33, 4), (1.09, 11), (1.1, 11)):
+        assert float(BOUNDED.log_prob(LOGITS[0], jnp.float32(z))) == pytest.approx(np.log(MASS[place] / 0.1), rel=1e-4)
+    assert BOUNDED.log_prob(LOGITS[0], jnp.float32(-0.11)) == BOUNDED.log_prob(LOGITS[0], jnp.float32(1.2)) == NOTHING
+
+
+def test_moments_and_improvements_of_bounded_bars_are_sums_over_uniforms():
+    middles = STARTS + 0.05
+    mean = MASS @ middles
+    assert float(BOUNDED.mean(LOGITS[0])) == pytest.approx(mean, abs=1e-6)
+    deviation = np.sqrt(MASS @ (middles**2 + 0.01 / 12) - mean**2)
+    assert float(BOUNDED.std(LOGITS[0])) == pytest.approx(deviation, abs=1e-5)
+    for incumbent in (-0.5, 0.0, 0.42, 1.05):
+        low = np.maximum(STARTS, incumbent)
+        gain = MASS @ (np.maximum(STARTS + 0.1 - low, 0.0) / 0.1 * ((STARTS + 0.1 + low) / 2 - incumbent))
+        assert float(BOUNDED.ei(LOGITS[0], jnp.float32(incumbent))) == pytest.approx(gain, rel=1e-4)
+    assert float(BOUNDED.log_ei(LOGITS[0], jnp.float32(1.1))) < -1e8
+
+
+def test_quantiles_of_bounded_bars_invert_their_distribution_function_and_stay_inside():
+    for z in (-0.2, -0.1, 0.234, 1.0, 1.1, 3.0):
+        expected = MASS @ np.clip((z - STARTS) / 0.1, 0.0, 1.0)
+        assert float(BOUNDED.cdf(LOGITS[0], jnp.float32(z))) == pytest.approx(expected, abs=1e-5)
+    probability = jnp.linspace(0.01, 0.99, 25)
+    z = jax.vmap(lambda p: BOUNDED.quantile(LOGITS[0], p))(probability)
+    np.testing.assert_allclose(jax.vmap(lambda at: BOUNDED.cdf(LOGITS[0], at))(z), probability, atol=1e-4)
+    draws = BOUNDED.sample(jax.random.key(1), jnp.broadcast_to(LOGITS[0], (4000, 12)))
+    assert draws.min() >= -0.1 and draws.max() <= 1.1
+    assert float(draws.mean()) == pytest.approx(MASS @ (STARTS + 0.05), abs=4 * float(draws.std()) / 4000**0.5)
+
+
+@pytest.mark.parametrize("wrong", [{"num_bars": 1}, {"low": 1.0, "high": 1.0}])
+def test_bounded_bars_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ValueError, match="give 2 or more, low < high"):
+        bounded_bars(**wrong)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.blackbox.task import by_range
 from metarl.metabo.likelihood import MIN_CONTEXT, context_loss
 from metarl.metabo.nap import Belief, scale_of
 
@@ -99,3 +100,54 @@ def test_the_likelihood_teaches_transformer_and_bars_and_nothing_else(model, roo
     _, gradient = loss_and_gradient(model.nap)(model.params, room.task, jax.random.key(0))
     moves = {name: any((leaf != 0.0).any() for leaf in jax.tree.leaves(part)) for name, part in gradient.items()}
     assert {name for name, moved in moves.items() if not moved} == {"acquisition_head", "value_hidden", "value_out"}
+
+
+def test_with_replacement_candidates_come_again_and_all_of_the_pool_is_asked_for(model, room):
+    asked, task = [], room.task
+    loss = lambda seed: context_loss(  # noqa: E731
+        recording(model, asked),
+        model.params,
+        task,
+        jax.random.key(seed),
+        max_context=MAX_CONTEXT,
+        with_replacement=True,
+    )
+    for seed in range(40):
+        loss(seed)
+    sizes = {int(evaluations.is_seen.sum()) for evaluations, _ in asked}
+    assert sizes == set(range(1, MAX_CONTEXT + 1))
+    assert any(len(rows(evaluations.x)) < MAX_CONTEXT for evaluations, _ in asked)
+    assert set().union(*(rows(evaluations.x) for evaluations, _ in asked)) == rows(task.x)
+    value_at = {tuple(x): float(y) for x, y in zip(np.asarray(task.x).tolist(), np.asarray(task.y), strict=True)}
+    for evaluations, candidates in asked:
+        places = np.asarray(evaluations.x).tolist()
+        assert [value_at[tuple(x)] for x in places] == np.asarray(evaluations.y).tolist()
+        np.testing.assert_array_equal(candidates, task.x)
+
+
+def test_with_replacement_padding_is_neither_seen_nor_counted(model, room):
+    is_valid = jnp.arange(12) % 4 != 1
+    loss = jax.jit(
+        lambda task, key: context_loss(
+            model.nap, model.params, task, key, max_context=MAX_CONTEXT, with_replacement=True
+        )
+    )
+    for seed in range(4):
+        losses = [
+            loss(room.task.replace(is_valid=is_valid, y=jnp.where(is_valid, room.task.y, junk)), jax.random.key(seed))
+            for junk in (0.0, 1e3)
+        ]
+        assert losses[0] == losses[1] and np.isfinite(losses[0])
+
+
+def test_where_values_are_not_standardised_every_context_is_scored(make_model, room):
+    """Bars of equal logits over (-0.1, 1.1) are a density of 1 / 1.2, whatever is seen and asked for."""
+    paper = make_model(architecture="paper", standardises=False, width=8, num_layers=1, num_heads=2, num_bars=24)
+    params = jax.tree.map(jnp.zeros_like, paper.newborn)
+    loss = jax.jit(
+        lambda key: context_loss(
+            paper.nap, params, by_range(room.task), key, max_context=MAX_CONTEXT, with_replacement=True
+        )
+    )
+    for seed in range(3):
+        np.testing.assert_allclose(loss(jax.random.key(seed)), np.log(1.2), rtol=1e-5)

@@ -1,10 +1,11 @@
 """Rewards and regret by hand, on a table of five values with ties at the top."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.blackbox.task import NUMERIC, pool_params, regret
+from envs.blackbox.task import NUMERIC, by_range, pool_params, regret
 from metarl.metabo.policy_gradient import outcome
 from metarl.metabo.rewards import FLOOR, REWARDS
 
@@ -30,6 +31,7 @@ def test_either_of_two_equal_optima_counts_as_found():
         ("improvement", [1 / 3, 1 / 3, 1 / 3, 0.0]),
         ("neg_regret", [-2 / 3, -1 / 3, 0.0, 0.0]),
         ("neg_log10", [np.log10(3 / 2) / 3, np.log10(3) / 3, 1.0, 1.0]),
+        ("neg_log10_paper", [np.log10(3 / 2), np.log10(3), 20.0, 20.0]),
         ("log_improvement", [np.log10(3 / 2), np.log10(2), 3 + np.log10(1 / 3), 0.0]),
     ],
 )
@@ -58,3 +60,24 @@ def test_a_flat_pool_pays_nothing():
     flat = TASK.replace(y=jnp.ones((5,)), y_best=jnp.float32(1.0), y_worst=jnp.float32(1.0))
     found = outcome(jnp.float32(1.0), jnp.ones((3,)), flat, reward="improvement")
     np.testing.assert_array_equal(found.reward, np.zeros(3))
+
+
+def test_by_range_the_worst_is_0_and_the_best_1_and_regrets_stay():
+    padded = TASK.replace(y=TASK.y.at[4].set(-50.0), is_valid=jnp.arange(5) < 4)
+    found = by_range(padded)
+    np.testing.assert_allclose(found.y, [1 / 3, 1.0, 1.0, 0.0, 0.0], rtol=1e-6)
+    assert (found.y_best, found.y_worst) == (1.0, 0.0)
+    np.testing.assert_allclose(regret(found.y[:4], found), regret(padded.y[:4], padded), atol=1e-6)
+
+
+def test_by_range_of_several_pools_is_that_of_each():
+    other = TASK.replace(y=-7.0 * TASK.y, y_best=jnp.float32(0.0), y_worst=jnp.float32(-21.0))
+    both = by_range(jax.tree.map(lambda *leaves: jnp.stack(leaves), TASK, other))
+    for row, task in enumerate((TASK, other)):
+        jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[row], b), both, by_range(task))  # noqa: B023
+
+
+def test_by_range_a_flat_pool_is_all_0_and_its_regret_too():
+    flat = by_range(TASK.replace(y=jnp.ones((5,)), y_best=jnp.float32(1.0), y_worst=jnp.float32(1.0)))
+    np.testing.assert_array_equal(flat.y, np.zeros(5))
+    np.testing.assert_array_equal(regret(flat.y, flat), np.zeros(5))
