@@ -83,7 +83,7 @@ def _scheduled(config: PolicyConfig, rate: float) -> float | optax.Schedule:
         ],
         [config.warmup],
     )
-    return lambda count: of_iteration(count // (config.num_epochs * config.num_minibatches))
+    return lambda count: of_iteration(jnp.asarray(count) // (config.num_epochs * config.num_minibatches))
 
 
 def make_validation(config: MetaboConfig, nap: NAP) -> Callable[[Any], Float[Array, ""]]:
