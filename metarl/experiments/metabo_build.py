@@ -83,7 +83,8 @@ def _scheduled(config: PolicyConfig, rate: float) -> float | optax.Schedule:
         ],
         [config.warmup],
     )
-    return lambda count: of_iteration(count // (config.num_epochs * config.num_minibatches))
+    per_iteration = config.num_epochs * config.num_minibatches
+    return lambda count: of_iteration(jnp.asarray(count) // per_iteration)
 
 
 def make_validation(config: MetaboConfig, nap: NAP) -> Callable[[Any], Float[Array, ""]]:
