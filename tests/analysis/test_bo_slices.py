@@ -109,3 +109,26 @@ def test_a_model_without_learned_acquisition_has_one_column_fewer(plane):
     alone = plane._replace(views=[view._replace(preference=None) for view in plane.views])
     titles = [axis.get_title("left") for axis in plane_slices(alone).figure.axes if axis.images]
     assert titles[:3] == ["mean", "std", "log EI (nats)"] and len(titles) == 6
+
+
+def test_a_model_that_is_told_ranges_is_drawn_in_the_units_of_the_function():
+    settings = {
+        "architecture": "paper",
+        "standardises": False,
+        "width": 8,
+        "num_layers": 1,
+        "num_heads": 2,
+        "num_bars": 12,
+    }
+    nap = make_nap(**settings)
+    told = TrainedNAP(settings, jax.jit(nap.init)(jax.random.key(1)), {"head": "acquisition"}, nap, "")
+    x = np.linspace(0.0, 1.0, 16)[:, None]
+    y = two_hills(x[:, 0])
+    shown = {"start": (3,), "stages": (1, 2), "horizon": 4}
+    one = explore(told, "hills", x, y, **shown).views[-1]
+    other = explore(told, "hills", x, 3.0 * y - 5.0, **shown).views[-1]
+    np.testing.assert_array_equal(other.seen, one.seen)
+    np.testing.assert_allclose(other.mean, 3.0 * one.mean - 5.0, atol=1e-4)
+    np.testing.assert_allclose(other.std, 3.0 * one.std, rtol=1e-4)
+    np.testing.assert_allclose(other.quantiles, 3.0 * one.quantiles - 5.0, atol=1e-3)
+    assert abs(float(np.mean(one.mean)) - (y.min() + 0.5 * np.ptp(y))) < 0.05 * np.ptp(y)

@@ -90,3 +90,30 @@ def test_under_a_known_law_exact_inference_is_better_than_an_untrained_model(mod
     assert (own > exact).mean() > 0.9
     # A standard normal, which is what knowing nothing but the units gives, costs 1.42 nats.
     assert exact.mean() < 0.9
+
+
+def test_predictions_of_a_model_that_is_told_ranges_are_in_spreads_of_the_context_and_say_so():
+    """Flat bars over 1.2 ranges of the pool: a density of 1 / 1.2 a range, in whatever units the pool is."""
+    settings = {
+        "architecture": "paper",
+        "standardises": False,
+        "width": 8,
+        "num_layers": 1,
+        "num_heads": 2,
+        "num_bars": 12,
+    }
+    nap = make_nap(**settings)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(nap.init, jax.random.key(0)))
+    told, suite = TrainedNAP(settings, params, {"head": "acquisition"}, nap, "digest"), noise()
+    scaled = suite.params.replace(
+        y=3.0 * suite.params.y + 7.0,
+        y_best=3.0 * suite.params.y_best + 7.0,
+        y_worst=3.0 * suite.params.y_worst + 7.0,
+    )
+    rows = predictions(told, suite._replace(params=scaled), seed=0, batch_size=NUM_TASKS)
+    assert {row["arm"] for row in rows} == {"np-oracle-normalised"}
+    found = next(row for row in rows if row["metric"] == "nll" and row["setting"]["context"] == COUNT)
+    keys = jax.random.split(jax.random.key(0), NUM_TASKS)
+    for key, y, value in zip(keys, np.asarray(suite.params.y), found["values"], strict=True):
+        known = y[np.argsort(np.asarray(jax.random.uniform(key, (NUM,))))][:COUNT]
+        assert value == pytest.approx(np.log(1.2 * (y.max() - y.min()) / known.std()), abs=1e-3)
