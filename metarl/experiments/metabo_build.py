@@ -83,12 +83,8 @@ def _scheduled(config: PolicyConfig, rate: float) -> float | optax.Schedule:
         ],
         [config.warmup],
     )
-<<<<<<< HEAD
-    return lambda count: of_iteration(jnp.asarray(count) // (config.num_epochs * config.num_minibatches))
-=======
     per_iteration = config.num_epochs * config.num_minibatches
     return lambda count: of_iteration(jnp.asarray(count) // per_iteration)
->>>>>>> 179782776d1701e99a6e71db8ac796c660e0d75c
 
 
 def make_validation(config: MetaboConfig, nap: NAP) -> Callable[[Any], Float[Array, ""]]:
