@@ -55,6 +55,7 @@ PROMOTING = {
 define is relaxed: gymnax's base class is not listed, so the `step_env` of our environments stays strict in `step`."""
 
 JITTED = type(jax.jit(lambda: None))
+MAPPINGS = Path("/proc/self/maps")
 
 
 def promoting(function):
@@ -106,3 +107,17 @@ jaxtyping.install_import_hook(["metarl", "envs", "populations", "analysis"], "be
 def key() -> jax.Array:
     """Returns the typed key of seed 0."""
     return jax.random.key(0)
+
+
+MAX_MAPPINGS = 40_000
+"""Memory mappings of a process beyond which compiled programs are dropped; Linux allows 65 530."""
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Drops compiled programs between files once there are very many: each has mappings of its own.
+
+    At the limit of the system, compiling aborts the process; and jax itself forgets programs, one by one, before that.
+    """
+    is_last = nextitem is None or nextitem.path != item.path
+    if is_last and MAPPINGS.exists() and len(MAPPINGS.read_bytes().splitlines()) > MAX_MAPPINGS:
+        jax.clear_caches()

@@ -142,6 +142,7 @@ def test_a_rule_whose_arrays_are_damaged_is_refused(planted, tmp_path):
         write_report(directory)
 
 
+@pytest.mark.slow
 def test_a_bare_rule_gets_a_page_of_its_own(planted, tmp_path):
     rule, record = planted.horizon, {"run": "<b>bare</b>", "config": {"family": {"lifetime": [5, 50]}}}
     save_rule(tmp_path / "rule", rule.objective, rule.settings, rule.meta_params, record)

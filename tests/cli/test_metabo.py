@@ -28,6 +28,7 @@ def finished(tmp_path_factory):
     return root / "smoke"
 
 
+@pytest.mark.slow
 def test_everything_is_left_that_a_run_leaves(finished):
     run = load_run(finished, METABO_CONFIG_TYPES)
     assert run.config == SMOKE and run.status() == "done"
@@ -38,10 +39,11 @@ def test_everything_is_left_that_a_run_leaves(finished):
     best, pretrained = load_nap(finished / "export"), load_nap(finished / "export/pretrained")
     assert (best.head, pretrained.head) == ("acquisition", "ei")
     assert best.record["run"] == "smoke" and best.record["config"]["type"] == "MetaboConfig"
-    assert best.settings == pretrained.settings == vars(SMOKE.model)
+    assert best.settings == pretrained.settings == SMOKE.model.settings
     assert (finished / "report.html").stat().st_size > 5_000
 
 
+@pytest.mark.slow
 def test_the_examination_compares_every_arm_on_every_table(finished):
     content = json.loads((finished / "evaluation.json").read_text())
     assert content["command"].startswith("metarl metabo") and content["schema"] == 1
@@ -58,6 +60,7 @@ def test_the_examination_compares_every_arm_on_every_table(finished):
         np.testing.assert_allclose(starts, np.broadcast_to(starts[:1], starts.shape), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_finished_run_only_shows_its_results_again(finished, cli, tree):
     before = tree(finished)
     answer = cli("metabo", "--preset", "smoke", "--runs", finished.parent, "--name", "smoke")
@@ -78,6 +81,7 @@ def test_what_a_run_lacks_is_made_again(finished, cli, tmp_path):
     assert rows[0] == rows[1]
 
 
+@pytest.mark.slow
 def test_a_run_with_another_configuration_is_refused(finished, refused):
     words = ("metabo", "--preset", "smoke", "--runs", finished.parent, "--name", "smoke", "--model.width", 32)
     refused(*words, mentions=["model.width: 16 on disk, 32 given"])
@@ -97,6 +101,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_weights(finished, metarl, wait
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_on_a_suite(finished, cli, tmp_path):
     out = tmp_path / "more.json"
     answer = cli("evaluate", finished, "--suite", "xgb", "--horizon", 3, "--seeds", 1, "--out", out)
@@ -112,6 +117,7 @@ def test_a_run_is_evaluated_on_a_suite(finished, cli, tmp_path):
         assert curves["xgb/nap"].shape == (13, 4)
 
 
+@pytest.mark.slow
 def test_bad_input_is_refused(finished, refused, tmp_path):
     refused("metabo", "--preset", "napp", mentions=["no preset 'napp'", "nap-cpu"])
     runs = ("--preset", "smoke", "--runs", tmp_path)
@@ -128,22 +134,31 @@ def test_bad_input_is_refused(finished, refused, tmp_path):
     refused("evaluate", finished, "--out", tmp_path, mentions=["is a directory"])
 
 
+@pytest.mark.slow
 def test_a_run_without_a_model_says_so(finished, refused, tmp_path):
     (tmp_path / "run").mkdir()
     shutil.copy(finished / "config.json", tmp_path / "run")
     refused("evaluate", tmp_path / "run", mentions=["has not exported a model yet", "metarl metabo"])
 
 
+@pytest.mark.slow
 def test_the_report_is_written_again(finished, cli):
     (finished / "report.html").unlink()
     answer = cli("plot", finished)
     assert answer.code == 0 and answer.out == f"report: {finished / 'report.html'}\n", answer.err
 
 
+@pytest.mark.slow
 def test_help_of_the_evaluation_explains_every_option(finished, cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     answer = cli("evaluate", finished, "--help")
     assert answer.code == 0 and answer.err == ""
     shown = " ".join(answer.out.split())
-    for words in ("--suite", "--horizon", "Evaluations after the five initial ones", "Starts in each task", "--seed"):
+    for words in (
+        "--suite",
+        "--horizon",
+        "Evaluations after the five initial ones",
+        "Starts, or studies, in each task",
+        "--seed",
+    ):
         assert words in shown

@@ -3,6 +3,8 @@
 import shutil
 import sys
 
+import pytest
+
 
 def test_the_report_of_a_run_is_written_and_named(smoke, cli, tmp_path):
     """A run that was stopped before its evaluation, which is the quickest to draw."""
@@ -36,6 +38,7 @@ def test_a_run_must_be_given(cli):
     assert answer.code == 2 and "PATH" in answer.err
 
 
+@pytest.mark.slow
 def test_a_rule_of_the_zoo_has_a_page_of_its_drift(cli, tmp_path):
     answer = cli("plot", "ta-lpo", "--out", tmp_path)
     assert answer.code == 0 and answer.out == f"report: {tmp_path / 'report.html'}\n", answer.err

@@ -59,6 +59,7 @@ def test_a_run_with_another_configuration_is_refused(finished, refused):
     refused(*words, mentions=["model.width: 16 on disk, 32 given"])
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_to_the_same_weights(finished, metarl, wait, tmp_path):
     start, finish = metarl
     words = ("pretrain", "--preset", "smoke", "--runs", tmp_path, "--name", "smoke", "--quiet", *FEW)

@@ -309,6 +309,7 @@ def test_a_held_out_pair_is_recognised_once_it_was_seen():
     np.testing.assert_array_equal([drawn.key, drawn.door], [params.key, params.door])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_agent", [belief_agent, posterior_sampling_agent])
 def test_agents_with_the_exact_belief_end_up_optimal(make_agent):
     domain = make_domain("key-to-door@size=3,horizon=12,prior=all")

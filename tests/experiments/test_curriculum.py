@@ -128,6 +128,7 @@ def test_a_teacher_is_told_of_every_life_in_the_tasks_it_proposed(course):
     assert 0.0 < float(metrics[0][f"regret/{NAME}"])
 
 
+@pytest.mark.slow
 def test_devices_change_nothing_that_a_teacher_knows(course):
     states, metrics = evolve(CONFIG, mesh=make_mesh(8))
     jax.tree.map(
@@ -138,6 +139,7 @@ def test_devices_change_nothing_that_a_teacher_knows(course):
     np.testing.assert_allclose(metrics[0]["fitness"], course[1][0]["fitness"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_mixtures_are_fitted_as_lives_end():
     config = replace(CONFIG, teacher="alp-gmm@window=20,refit_every=20,k_max=3")
     states, _ = evolve(config)

@@ -49,6 +49,7 @@ def run():
         return follow(config, patch, [9.0, 0.5, 0.3, 0.4], 4)
 
 
+@pytest.mark.slow
 def test_validation_begins_where_the_first_phase_ends(run):
     *_, metrics = run
     np.testing.assert_allclose([m["validation_regret"] for m in metrics], [1.0, 0.5, 0.3, 0.4])
@@ -93,6 +94,7 @@ def test_validation_is_every_so_many_steps_and_at_the_end(monkeypatch):
     np.testing.assert_allclose([m["validation_regret"] for m in metrics], [1.0, 0.6, 0.6, 0.6, 0.6, 0.5, 0.7])
 
 
+@pytest.mark.slow
 def test_validation_is_the_mean_regret_of_greedy_choices():
     """By hand for expected improvement, which an untrained model follows; nothing about it is random."""
     from envs.blackbox.environment import BlackBox

@@ -92,6 +92,7 @@ def test_by_default_the_likelihood_moves_the_backbone_and_rewards_the_acquisitio
     assert metrics["backbone_norm"] == metrics["likelihood_norm"]
 
 
+@pytest.mark.slow
 def test_without_the_likelihood_rewards_move_the_acquisition_alone():
     before, after, metrics = stepped(likelihood=0.0)
     assert moved(before, after) == {"acquisition_head"}
@@ -143,6 +144,7 @@ def test_each_part_is_clipped_by_itself():
     assert sizes["value_out"] / sizes["acquisition_head"] == pytest.approx(1e-3 / 3e-4, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_a_joint_clip_leaves_nothing_to_the_others_where_one_part_is_loud():
     """What each part's optimiser is given is read off its first moment: a tenth of the clipped gradient."""
     config = replace(TINY, policy=replace(TINY.policy, joint_clip=True))
@@ -191,6 +193,7 @@ def paper_iteration():
     return params, state, jax.device_get(metrics)
 
 
+@pytest.mark.slow
 def test_with_the_rewards_of_the_paper_the_critic_owns_the_gradient():
     """20 for every step at the optimum: errors of the critic in the hundreds, beside which rewards teach nothing."""
     _, _, metrics = paper_iteration()

@@ -157,6 +157,7 @@ def test_a_ppo_student_studies_the_proposed_tasks():
     assert np.all((np.asarray(history) >= 0) & (np.asarray(history) <= 1))
 
 
+@pytest.mark.slow
 def test_a_soft_actor_critic_studies_the_proposed_tasks():
     agent = SACConfig(4, 100, 2, hidden=(8,), batch_size=16, capacity=1000, random_steps=400)
     student = SACStudentConfig(**{**vars(PENDULUM), "agent": agent})

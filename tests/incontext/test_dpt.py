@@ -174,6 +174,7 @@ def test_pieces_that_do_not_fit_are_refused(spec, options, words):
         make_model([make_domain(spec)], **{**SETTINGS, **options})
 
 
+@pytest.mark.slow
 def test_pixels_go_through_products_with_patches():
     model = make_model([make_domain("visual-room")], **SETTINGS)
     params = model.init(jax.random.key(0))

@@ -46,6 +46,7 @@ def test_a_life_is_a_function_of_its_key():
     assert len({tuple(life) for life in first.tolist()}) > NUM_TASKS / 2
 
 
+@pytest.mark.slow
 def test_an_episode_that_ends_at_the_goal_pays_once():
     returns = learned(ENDING.name)[1]
     assert set(np.unique(returns)) <= {0.0, 1.0}

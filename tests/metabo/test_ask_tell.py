@@ -245,6 +245,7 @@ def test_contexts_are_standardised_and_have_few_sizes():
     assert not context_of(Known(x[:3], np.ones(3), x[:0])).y.any()
 
 
+@pytest.mark.slow
 def test_a_whole_run_compiles_once_per_size(checkpoint):
     opt = optimizer(checkpoint, horizon=20)
     score = make_score(opt.trained.nap, "acquisition")

@@ -35,6 +35,7 @@ def test_seeds_that_disagree_widen_the_interval_that_resamples_them_alone(genera
     assert found.high_fixed - found.low_fixed < 0.2
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(generator):
     """Equal laws, many sets: the difference is zero; 200 resamples and 100 sets leave a few percent of slack."""
     covered = []

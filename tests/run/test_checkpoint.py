@@ -242,7 +242,8 @@ def test_unusable_checkpoints_move_out_of_the_way_of_new_ones(saved, state, temp
         assert checkpoint.steps(saved) == [10, 20]
 
 
-@pytest.mark.parametrize("size", [100, 1000, 3000, 10_000])  # every array needs more
+# Every array needs more.
+@pytest.mark.parametrize("size", [1000, *(pytest.param(size, marks=pytest.mark.slow) for size in (100, 3000, 10_000))])
 def test_a_disk_that_is_full_for_orbax_leaves_earlier_checkpoints(saved, limit_file_size, capfd, caplog, size):
     state = {str(index): jax.device_put(np.random.default_rng(index).random(4000, np.float32)) for index in range(30)}
     before = contents(saved)

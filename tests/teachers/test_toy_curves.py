@@ -60,6 +60,7 @@ def test_mean_curves_are_the_official_ones(spec):
     assert np.all(np.abs(found.mean(0) - mean) <= 3.0 * np.maximum(deviation, SMALLEST_DEVIATION))
 
 
+@pytest.mark.slow
 def test_the_toy_is_learned_in_the_official_order_by_few_seeds():
     """On its authors' own toy, Covar-GMM is ahead of ALP-GMM, and both far ahead of uniform tasks."""
     found = {spec: curves(make_teacher(spec, unit_box(2)), num_seeds=4)[:, -1] for spec in ("uniform", "covar-gmm")}

@@ -182,6 +182,7 @@ def test_decoding_is_finite_at_all_extremes_and_clips_beyond_them():
     np.testing.assert_array_equal(beyond[0].params.y, task.params.y)
 
 
+@pytest.mark.slow
 def test_jit_equals_eager_and_the_draw_entry_chooses_the_draw():
     family = gp_prior_family(num_candidates=12, dimensions=(2, 3))
     vector = jnp.array([0.9, 0.2, 0.5, 0.0, 0.25, 0.3, 0.6, 0.9], jnp.float32)
