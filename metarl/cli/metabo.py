@@ -9,19 +9,18 @@ import tyro
 from metarl.cli.finished import (
     EVALUATION,
     REPORT,
-    is_finished,
     progress_bar,
     read_rows,
     tell,
     write_arrays,
     write_evaluation,
 )
-from metarl.cli.machine import prepare_jax
 from metarl.cli.parse import parse, preset_in
 from metarl.cli.tables import print_regret_tables
+from metarl.cli.training import Stages, carry_out, mesh_for, record_of
 from metarl.experiments.metabo_config import METABO_CONFIG_TYPES, MetaboConfig
 from metarl.experiments.metabo_presets import METABO_PRESETS
-from metarl.run.directory import RunDirectory, open_run
+from metarl.run.directory import RunDirectory
 
 CURVES = "export/curves.npz"
 """Regret along evaluations, relative to a run's directory."""
@@ -57,56 +56,28 @@ def metabo(words: list[str]) -> None:
     preset = preset_in(words, METABO_PRESETS, DEFAULT_PRESET)
     default = MetaboArguments(METABO_PRESETS[preset].config, preset)
     arguments = parse(MetaboArguments, words, prog="metarl metabo", default=default)
-    if arguments.devices is not None and arguments.devices < 1:
-        raise ValueError(f"--devices is {arguments.devices}; it must be at least 1, or be left out")
-    prepare_jax()
-    from populations.mesh import initialise, is_lead
-
-    initialise()
-    name = arguments.name or preset
-    is_complete = is_finished(arguments.runs / name, ("export/nap.json", EVALUATION, CURVES, REPORT))
-    # What cannot be built must fail before a run is made: its config would keep the name from the corrected command.
-    built = None if is_complete else _build(arguments)
-    with open_run(arguments.runs, name, arguments.config, METABO_CONFIG_TYPES, is_lead=is_lead()) as directory:
-        if built is not None:
-            _train(arguments, directory, *built)
-            if directory.is_lead:
-                _examine(arguments, directory, words)
-        if directory.is_lead:
-            _show(directory)
+    carry_out(STAGES, arguments, arguments.name or preset, words)
 
 
 def _build(arguments: MetaboArguments) -> tuple[Any, Any]:
     """Returns the experiment and the mesh it is spread over."""
-    import jax
-
     from metarl.experiments.metabo import make_metabo
-    from populations.mesh import make_mesh
 
-    available = 1 if jax.default_backend() == "cpu" else jax.device_count()
-    num_devices = arguments.devices or available
     config = arguments.config
-    for name, size in (
-        ("likelihood.batch_size", config.likelihood.batch_size),
-        ("policy.num_tasks", config.policy.num_tasks),
-    ):
-        if size % num_devices:
-            raise ValueError(f"--devices is {num_devices}, which does not divide {name} = {size}; change either")
-    mesh = make_mesh(num_devices) if num_devices > 1 else None
+    sizes = {"likelihood.batch_size": config.likelihood.batch_size, "policy.num_tasks": config.policy.num_tasks}
+    mesh = mesh_for(arguments.devices, sizes)
     return make_metabo(config, mesh=mesh), mesh
 
 
-def _train(arguments: MetaboArguments, directory: RunDirectory, built: Any, mesh: Any) -> None:
+def _train(arguments: MetaboArguments, directory: RunDirectory, built: tuple[Any, Any]) -> None:
     """Trains the model and exports it, as it was at its best validation and after the first phase."""
     from metarl.metabo.export import save_nap
-    from metarl.run.config_codec import encode
     from metarl.run.loop import run
-    from metarl.run.provenance import read_sessions
     from populations.mesh import replicate, to_host
 
-    config = arguments.config
+    config, (training, mesh) = arguments.config, built
     state = run(
-        built.experiment,
+        training.experiment,
         directory,
         num_steps=config.num_steps,
         seed=config.seed,
@@ -116,14 +87,15 @@ def _train(arguments: MetaboArguments, directory: RunDirectory, built: Any, mesh
         show_progress=not arguments.quiet,
         place=lambda tree: replicate(tree, mesh),
     )
-    exported = to_host(built.experiment.export(state))
+    exported = to_host(training.experiment.export(state))
     if directory.is_lead:
-        sessions = read_sessions(directory)
-        record = {"run": directory.name, "config": encode(config), "git": sessions[-1]["git"] if sessions else None}
+        record = record_of(directory, config)
         head = "acquisition" if config.policy.iterations else "ei"
         if config.has_both_phases:  # else it is the model itself, or untrained
-            save_nap(directory.export / "pretrained", built.settings, exported["pretrained"], {**record, "head": "ei"})
-        save_nap(directory.export, built.settings, exported["best"], {**record, "head": head})
+            save_nap(
+                directory.export / "pretrained", training.settings, exported["pretrained"], {**record, "head": "ei"}
+            )
+        save_nap(directory.export, training.settings, exported["best"], {**record, "head": head})
 
 
 def _examine(arguments: MetaboArguments, directory: RunDirectory, words: list[str]) -> None:
@@ -146,3 +118,7 @@ def _show(directory: RunDirectory) -> None:
     file = directory.path / EVALUATION
     print_regret_tables(read_rows(file))
     print(f"\nnumbers: {file}\nmodel:   {directory.export}\nreport:  {directory.path / REPORT}")
+
+
+STAGES = Stages(METABO_CONFIG_TYPES, ("export/nap.json", EVALUATION, CURVES, REPORT), _build, _train, _examine, _show)
+"""What the command does."""

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import tyro
 
-from metarl.cli.finished import EVALUATION, REPORT, is_finished, read_rows, tell, write_arrays, write_evaluation
-from metarl.cli.machine import prepare_jax
+from metarl.cli.finished import EVALUATION, REPORT, read_rows, tell, write_arrays, write_evaluation
 from metarl.cli.parse import parse, preset_in
 from metarl.cli.tables import print_acting_tables
+from metarl.cli.training import Stages, carry_out, mesh_for, record_of
 from metarl.experiments.pretrain_config import PRETRAIN_CONFIG_TYPES, PretrainConfig
 from metarl.experiments.pretrain_presets import PRETRAIN_PRESETS
-from metarl.run.directory import RunDirectory, open_run
+from metarl.run.directory import RunDirectory
 
 CURVES = "export/curves.npz"
 """What was measured along pulls and episodes, relative to a run's directory."""
@@ -48,52 +48,24 @@ def pretrain(words: list[str]) -> None:
     preset = preset_in(words, PRETRAIN_PRESETS, DEFAULT_PRESET)
     default = PretrainArguments(PRETRAIN_PRESETS[preset].config, preset)
     arguments = parse(PretrainArguments, words, prog="metarl pretrain", default=default)
-    if arguments.devices is not None and arguments.devices < 1:
-        raise ValueError(f"--devices is {arguments.devices}; it must be at least 1, or be left out")
-    prepare_jax()
-    from populations.mesh import initialise, is_lead
-
-    initialise()
-    name = arguments.name or preset
-    is_complete = is_finished(arguments.runs / name, ("export/model.json", EVALUATION, CURVES, REPORT))
-    # What cannot be built must fail before a run is made: its config would keep the name from the corrected command.
-    built = None if is_complete else _build(arguments)
-    with open_run(arguments.runs, name, arguments.config, PRETRAIN_CONFIG_TYPES, is_lead=is_lead()) as directory:
-        if built is not None:
-            _train(arguments, directory, *built)
-            if directory.is_lead:
-                _examine(arguments, directory, words)
-        if directory.is_lead:
-            _show(directory)
+    carry_out(STAGES, arguments, arguments.name or preset, words)
 
 
 def _build(arguments: PretrainArguments) -> tuple[Any, Any]:
     """Returns the pretraining and the mesh it is spread over."""
-    import jax
-
     from metarl.experiments.pretrain import make_pretraining
-    from populations.mesh import make_mesh
 
-    available = 1 if jax.default_backend() == "cpu" else jax.device_count()
-    num_devices = arguments.devices or available
-    size = arguments.config.training.batch_size
-    if size % num_devices:
-        raise ValueError(
-            f"--devices is {num_devices}, which does not divide training.batch_size = {size}; change either"
-        )
-    mesh = make_mesh(num_devices) if num_devices > 1 else None
+    mesh = mesh_for(arguments.devices, {"training.batch_size": arguments.config.training.batch_size})
     return make_pretraining(arguments.config, mesh=mesh), mesh
 
 
-def _train(arguments: PretrainArguments, directory: RunDirectory, pretraining: Any, mesh: Any) -> None:
+def _train(arguments: PretrainArguments, directory: RunDirectory, built: tuple[Any, Any]) -> None:
     """Trains the model and exports it."""
     from metarl.incontext.export import save_model
-    from metarl.run.config_codec import encode
     from metarl.run.loop import run
-    from metarl.run.provenance import read_sessions
     from populations.mesh import replicate, spread, to_host
 
-    config = arguments.config
+    config, (pretraining, mesh) = arguments.config, built
     place = spread if config.training.shards_parameters else replicate
     state = run(
         pretraining.experiment,
@@ -108,9 +80,7 @@ def _train(arguments: PretrainArguments, directory: RunDirectory, pretraining: A
     )
     params = to_host(pretraining.experiment.export(state))
     if directory.is_lead:
-        sessions = read_sessions(directory)
-        record = {"run": directory.name, "config": encode(config), "git": sessions[-1]["git"] if sessions else None}
-        save_model(directory.export, pretraining.settings, config.env, params, record)
+        save_model(directory.export, pretraining.settings, config.env, params, record_of(directory, config))
 
 
 def _examine(arguments: PretrainArguments, directory: RunDirectory, words: list[str]) -> None:
@@ -131,3 +101,9 @@ def _show(directory: RunDirectory) -> None:
     file = directory.path / EVALUATION
     print_acting_tables(read_rows(file))
     print(f"\nnumbers: {file}\nmodel:   {directory.export}\nreport:  {directory.path / REPORT}")
+
+
+STAGES = Stages(
+    PRETRAIN_CONFIG_TYPES, ("export/model.json", EVALUATION, CURVES, REPORT), _build, _train, _examine, _show
+)
+"""What the command does."""
