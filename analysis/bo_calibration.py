@@ -90,7 +90,7 @@ def _draw_sizes(
     return {f"{name}/context": sizes, f"{name}/mean": mean, f"{name}/low": low, f"{name}/high": high}
 
 
-def predictive_ranks(model: TrainedNAP, suite: Suite, count: int, *, seed: int) -> list[Float[np.ndarray, " n"]]:
+def predictive_ranks(model: TrainedNAP, suite: Suite, count: int, *, seed: int) -> list[Float[np.ndarray, " _"]]:
     """Returns, for each pool, the predictive probability of values up to each one that was not shown.
 
     They are uniform on [0, 1] if the model is calibrated. The `count` evaluations of the context are drawn as in
@@ -114,12 +114,12 @@ def predictive_ranks(model: TrainedNAP, suite: Suite, count: int, *, seed: int) 
     return [row[rest] for row, rest in zip(np.asarray(below, np.float64), np.asarray(is_rest), strict=True)]
 
 
-def covered(below: Sequence[Float[np.ndarray, " n"]]) -> Float[np.ndarray, "K P"]:
+def covered(below: Sequence[Float[np.ndarray, " _"]]) -> Float[np.ndarray, "K P"]:
     """Returns the share of each pool's values inside the central intervals of probabilities `NOMINAL`."""
     return np.stack([(2.0 * np.abs(row - 0.5)[:, None] <= NOMINAL).mean(axis=0) for row in below])
 
 
-def rank_histogram(below: Sequence[Float[np.ndarray, " n"]]) -> Float[np.ndarray, " B"]:
+def rank_histogram(below: Sequence[Float[np.ndarray, " _"]]) -> Float[np.ndarray, " B"]:
     """Returns the density of predictive ranks in equal bins, every pool counting the same; 1 throughout is ideal."""
     return np.mean([np.histogram(row, NUM_BINS, (0.0, 1.0))[0] * (NUM_BINS / len(row)) for row in below], axis=0)
 

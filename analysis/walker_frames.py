@@ -36,7 +36,7 @@ class Scene(NamedTuple):
     """Length of a part of a leg, width of the upper and of the lower part."""
     ground: float
     """Height of the ground."""
-    obstacles: Sequence[Float[np.ndarray, "m 2"]]
+    obstacles: Sequence[Float[np.ndarray, "_ 2"]]
     """Corners of obstacles, each in order."""
     ray_angles: Float[np.ndarray, " R"]
     """Of lidar rays, in radians from straight down."""

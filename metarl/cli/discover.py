@@ -1,7 +1,6 @@
 """`metarl discover`: evolve a rule, examine it on held-out tasks, write the report."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -9,31 +8,26 @@ import tyro
 from metarl.cli.finished import EVALUATION, REPORT, is_finished, read_rows, tell, write_arrays, write_evaluation
 from metarl.cli.machine import largest_share, prepare_jax
 from metarl.cli.parse import parse, preset_in
+from metarl.cli.run_arguments import RunArguments
 from metarl.cli.tables import print_tables
 from metarl.experiments.config import CONFIG_TYPES, DiscoverConfig
 from metarl.experiments.presets import PRESETS
 from metarl.run.directory import RunDirectory, open_run
 
+DEFAULT_PRESET = "ta-lpg-cpu"
 
-@dataclass(frozen=True)
-class DiscoverArguments:
+
+@dataclass(frozen=True, kw_only=True)
+class DiscoverArguments(RunArguments):
     """Evolve a learning rule, examine it on held-out tasks and write a report.
 
     The same command continues a run that was stopped; a finished run only prints its results again.
     """
 
     config: Annotated[DiscoverConfig, tyro.conf.arg(name="")]
-    preset: str = "ta-lpg-cpu"
-    """Configuration to start from; 'metarl presets' lists them. Every other option overrides one of its fields."""
-    name: str | None = None
-    """Name of the run, a directory below --runs. None: the preset's name."""
-    runs: Path = Path("runs")
-    """Directory of all runs."""
     devices: int | None = None
     """Devices to spread the population over; CPU cores count as devices. None: as many as divide it. Changes no result.
     """
-    quiet: bool = False
-    """Show no progress."""
 
 
 def discover(words: list[str]) -> None:
@@ -42,8 +36,8 @@ def discover(words: list[str]) -> None:
     Raises:
         ValueError: for anything the user can mend, in one sentence.
     """
-    preset = preset_in(words, PRESETS, DiscoverArguments.preset)
-    default = DiscoverArguments(PRESETS[preset].config, preset)
+    preset = preset_in(words, PRESETS, DEFAULT_PRESET)
+    default = DiscoverArguments(config=PRESETS[preset].config, preset=preset)
     arguments = parse(DiscoverArguments, words, prog="metarl discover", default=default)
     if arguments.devices is not None and arguments.devices < 1:
         raise ValueError(f"--devices is {arguments.devices}; it must be at least 1, or be left out")

@@ -1,7 +1,6 @@
 """`metarl metabo`: train a neural process that optimises, let it optimise held-out tables, write the report."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -16,6 +15,7 @@ from metarl.cli.finished import (
     write_evaluation,
 )
 from metarl.cli.parse import parse, preset_in
+from metarl.cli.run_arguments import SpreadRunArguments
 from metarl.cli.tables import print_regret_tables
 from metarl.cli.training import Stages, carry_out, mesh_for, record_of
 from metarl.experiments.metabo_config import METABO_CONFIG_TYPES, MetaboConfig
@@ -27,24 +27,14 @@ CURVES = "export/curves.npz"
 DEFAULT_PRESET = "nap-cpu"
 
 
-@dataclass(frozen=True)
-class MetaboArguments:
+@dataclass(frozen=True, kw_only=True)
+class MetaboArguments(SpreadRunArguments):
     """Train a neural process that predicts and chooses what to evaluate, let it optimise, and write a report.
 
     The same command continues a run that was stopped; a finished run only prints its results again.
     """
 
     config: Annotated[MetaboConfig, tyro.conf.arg(name="")]
-    preset: str = DEFAULT_PRESET
-    """Configuration to start from; 'metarl presets' lists them. Every other option overrides one of its fields."""
-    name: str | None = None
-    """Name of the run, a directory below --runs. None: the preset's name."""
-    runs: Path = Path("runs")
-    """Directory of all runs."""
-    devices: int | None = None
-    """Devices to spread batches over; CPU cores count as devices. None: all accelerators, and of CPU cores one."""
-    quiet: bool = False
-    """Show no progress."""
 
 
 def metabo(words: list[str]) -> None:
@@ -54,7 +44,7 @@ def metabo(words: list[str]) -> None:
         ValueError: for anything the user can mend, in one sentence.
     """
     preset = preset_in(words, METABO_PRESETS, DEFAULT_PRESET)
-    default = MetaboArguments(METABO_PRESETS[preset].config, preset)
+    default = MetaboArguments(config=METABO_PRESETS[preset].config, preset=preset)
     arguments = parse(MetaboArguments, words, prog="metarl metabo", default=default)
     carry_out(STAGES, arguments, arguments.name or preset, words)
 

@@ -1,13 +1,13 @@
 """`metarl pretrain`: train a model that acts in context, examine it in held-out tasks, write the report."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from metarl.cli.finished import EVALUATION, REPORT, read_rows, tell, write_arrays, write_evaluation
 from metarl.cli.parse import parse, preset_in
+from metarl.cli.run_arguments import SpreadRunArguments
 from metarl.cli.tables import print_acting_tables
 from metarl.cli.training import Stages, carry_out, mesh_for, record_of
 from metarl.experiments.pretrain_config import PRETRAIN_CONFIG_TYPES, PretrainConfig
@@ -19,24 +19,14 @@ CURVES = "export/curves.npz"
 DEFAULT_PRESET = "dpt-bandit-cpu"
 
 
-@dataclass(frozen=True)
-class PretrainArguments:
+@dataclass(frozen=True, kw_only=True)
+class PretrainArguments(SpreadRunArguments):
     """Train a model that acts in context, examine it in held-out tasks and write a report.
 
     The same command continues a run that was stopped; a finished run only prints its results again.
     """
 
     config: Annotated[PretrainConfig, tyro.conf.arg(name="")]
-    preset: str = DEFAULT_PRESET
-    """Configuration to start from; 'metarl presets' lists them. Every other option overrides one of its fields."""
-    name: str | None = None
-    """Name of the run, a directory below --runs. None: the preset's name."""
-    runs: Path = Path("runs")
-    """Directory of all runs."""
-    devices: int | None = None
-    """Devices to spread batches over; CPU cores count as devices. None: all accelerators, and of CPU cores one."""
-    quiet: bool = False
-    """Show no progress."""
 
 
 def pretrain(words: list[str]) -> None:
@@ -46,7 +36,7 @@ def pretrain(words: list[str]) -> None:
         ValueError: for anything the user can mend, in one sentence.
     """
     preset = preset_in(words, PRETRAIN_PRESETS, DEFAULT_PRESET)
-    default = PretrainArguments(PRETRAIN_PRESETS[preset].config, preset)
+    default = PretrainArguments(config=PRETRAIN_PRESETS[preset].config, preset=preset)
     arguments = parse(PretrainArguments, words, prog="metarl pretrain", default=default)
     carry_out(STAGES, arguments, arguments.name or preset, words)
 

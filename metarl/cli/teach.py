@@ -1,7 +1,6 @@
 """`metarl teach`: teachers and their students in one run."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -9,6 +8,7 @@ import tyro
 from metarl.cli.finished import EVALUATION, REPORT, is_finished, read_rows, tell, write_arrays, write_evaluation
 from metarl.cli.machine import prepare_jax
 from metarl.cli.parse import parse, preset_in
+from metarl.cli.run_arguments import RunArguments
 from metarl.cli.tables import print_teaching_table
 from metarl.experiments.teach_config import TEACH_CONFIG_TYPES, TeachConfig
 from metarl.experiments.teach_presets import TEACH_PRESETS
@@ -19,22 +19,14 @@ CURRICULUM, FILM = "export/curriculum.npz", "export/film.npz"
 """What was recorded after every step, for each teacher, and a walker's episode; readable with numpy alone."""
 
 
-@dataclass(frozen=True)
-class TeachArguments:
+@dataclass(frozen=True, kw_only=True)
+class TeachArguments(RunArguments):
     """Teach students by several teachers, examine them on test tasks and write a report.
 
     The same command continues a run that was stopped; a finished run only prints its results again.
     """
 
     config: Annotated[TeachConfig, tyro.conf.arg(name="")]
-    preset: str = DEFAULT_PRESET
-    """Configuration to start from; 'metarl presets' lists them. Every other option overrides one of its fields."""
-    name: str | None = None
-    """Name of the run, a directory below --runs. None: the preset's name."""
-    runs: Path = Path("runs")
-    """Directory of all runs."""
-    quiet: bool = False
-    """Show no progress."""
 
 
 def teach(words: list[str]) -> None:
@@ -44,7 +36,7 @@ def teach(words: list[str]) -> None:
         ValueError: for anything the user can mend, in one sentence.
     """
     preset = preset_in(words, TEACH_PRESETS, DEFAULT_PRESET)
-    default = TeachArguments(TEACH_PRESETS[preset].config, preset)
+    default = TeachArguments(config=TEACH_PRESETS[preset].config, preset=preset)
     arguments = parse(TeachArguments, words, prog="metarl teach", default=default)
     prepare_jax()
     name = arguments.name or preset

@@ -18,7 +18,7 @@ from envs.blackbox.protocol import BIG_TABLES
 from envs.blackbox.splits import TEST
 from envs.blackbox.tables import Table, load_table
 from metarl.experiments.evaluate import row_of
-from metarl.experiments.metabo_config import INITIAL_POINTS
+from metarl.experiments.metabo_phases import INITIAL_POINTS
 from metarl.experiments.regret_rows import NAPFindings, paired_rows, regret_rows
 from metarl.metabo.export import TrainedNAP
 

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from metarl.experiments.base import Experiment, Metrics
 from metarl.experiments.metabo_build import build_optimisers, build_sources, make_validation, model_settings
-from metarl.experiments.metabo_config import LikelihoodConfig, MetaboConfig
+from metarl.experiments.metabo_config import MetaboConfig
+from metarl.experiments.metabo_phases import LikelihoodConfig
 from metarl.experiments.metabo_policy import POLICY_METRICS, make_policy_step
 from metarl.metabo.batches import make_batches
 from metarl.metabo.likelihood import context_loss

@@ -15,7 +15,8 @@ from envs.blackbox.sources import make_source
 from envs.blackbox.splits import VALID
 from envs.blackbox.task import by_range, regret
 from envs.family import Task, TaskFamily
-from metarl.experiments.metabo_config import MetaboConfig, PolicyConfig, TasksConfig
+from metarl.experiments.metabo_config import MetaboConfig, TasksConfig
+from metarl.experiments.metabo_phases import PolicyConfig
 from metarl.experiments.metabo_policy import part_of
 from metarl.metabo.acquisitions import nap_optimiser
 from metarl.metabo.nap import NAP, shown_to

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 
 from envs.blackbox.environment import BlackBox
 from metarl.experiments.base import Metrics
-from metarl.experiments.metabo_config import MetaboConfig, PolicyConfig
+from metarl.experiments.metabo_config import MetaboConfig
+from metarl.experiments.metabo_phases import PolicyConfig
 from metarl.metabo.episode import Decision, make_episode
 from metarl.metabo.likelihood import context_loss
 from metarl.metabo.nap import NAP

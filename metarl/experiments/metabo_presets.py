@@ -3,15 +3,8 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-from metarl.experiments.metabo_config import (
-    LikelihoodConfig,
-    MetaboConfig,
-    NAPConfig,
-    PolicyConfig,
-    ScoringConfig,
-    TasksConfig,
-    ValidationConfig,
-)
+from metarl.experiments.metabo_config import MetaboConfig, NAPConfig, ScoringConfig, TasksConfig, ValidationConfig
+from metarl.experiments.metabo_phases import LikelihoodConfig, PolicyConfig
 
 
 class MetaboPreset(NamedTuple):

@@ -11,7 +11,8 @@ import pytest
 
 from analysis.bo import write_metabo_report
 from analysis.evaluation import write_evaluation_report
-from metarl.experiments.metabo_config import MetaboConfig, NAPConfig, PolicyConfig, ScoringConfig
+from metarl.experiments.metabo_config import MetaboConfig, NAPConfig, ScoringConfig
+from metarl.experiments.metabo_phases import PolicyConfig
 from metarl.metabo.export import save_nap
 from metarl.metabo.nap import make_nap
 from metarl.run.config_codec import encode

@@ -199,6 +199,6 @@ def test_the_last_preset_named_sets_the_defaults_and_options_override_it(monkeyp
 
 @pytest.mark.parametrize(("devices", "used"), [(None, 2), (1, 1), (2, 2)])
 def test_as_many_devices_are_used_as_asked_for_or_as_divide_the_population(devices, used):
-    arguments = command.DiscoverArguments(SMOKE, "smoke", devices=devices)
+    arguments = command.DiscoverArguments(config=SMOKE, preset="smoke", devices=devices)
     _, mesh = command._build(arguments)
     assert (1 if mesh is None else mesh.size) == used

@@ -13,10 +13,11 @@ from metarl.cli import COMMANDS, main
 from metarl.run.errors import Interrupted
 
 ROOT = Path(__file__).parents[2]
-DISCOVER = ("metarl/cli/discover.py", "metarl/experiments/config.py", "metarl/experiments/agent_config.py")
-PRETRAIN = ("metarl/cli/pretrain.py", "metarl/experiments/pretrain_config.py")
-TEACH = ("metarl/cli/teach.py", "metarl/experiments/teach_config.py", "metarl/experiments/agent_config.py")
-METABO = ("metarl/cli/metabo.py", "metarl/experiments/metabo_config.py")
+RUN = "metarl/cli/run_arguments.py"
+DISCOVER = (RUN, "metarl/cli/discover.py", "metarl/experiments/config.py", "metarl/experiments/agent_config.py")
+PRETRAIN = (RUN, "metarl/cli/pretrain.py", "metarl/experiments/pretrain_config.py")
+TEACH = (RUN, "metarl/cli/teach.py", "metarl/experiments/teach_config.py", "metarl/experiments/agent_config.py")
+METABO = (RUN, "metarl/cli/metabo.py", "metarl/experiments/metabo_config.py", "metarl/experiments/metabo_phases.py")
 EVALUATE = ("metarl/cli/evaluate.py",)
 
 

@@ -11,7 +11,8 @@ from envs.blackbox.suites import Suite
 from envs.blackbox.task import NUMERIC, pool_params
 from metarl.experiments import examine_nap
 from metarl.experiments.examine_nap import NAPFindings, arms_of, examine, examine_optimisers, examine_run
-from metarl.experiments.metabo_config import LikelihoodConfig, MetaboConfig, PolicyConfig, ScoringConfig
+from metarl.experiments.metabo_config import MetaboConfig, ScoringConfig
+from metarl.experiments.metabo_phases import LikelihoodConfig, PolicyConfig
 from metarl.metabo.export import TrainedNAP, save_nap
 from metarl.metabo.nap import make_nap
 from metarl.metabo.optimiser import Optimiser, best_unvisited

@@ -9,16 +9,14 @@ from envs.blackbox.task import NUM_INIT
 from metarl.experiments.metabo import make_metabo
 from metarl.experiments.metabo_build import build_sources, model_settings
 from metarl.experiments.metabo_config import (
-    INITIAL_POINTS,
     METABO_CONFIG_TYPES,
-    LikelihoodConfig,
     MetaboConfig,
     NAPConfig,
-    PolicyConfig,
     ScoringConfig,
     TasksConfig,
     ValidationConfig,
 )
+from metarl.experiments.metabo_phases import INITIAL_POINTS, LikelihoodConfig, PolicyConfig
 from metarl.experiments.metabo_presets import METABO_PRESETS, SMOKE
 from metarl.metabo.nap import make_nap
 from metarl.metabo.network import NAPNetwork

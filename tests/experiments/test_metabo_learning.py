@@ -14,14 +14,8 @@ from envs.family import TaskFamily
 from metarl.experiments.examine_predictions import prior_predictions
 from metarl.experiments.metabo import make_metabo
 from metarl.experiments.metabo_build import build_optimisers
-from metarl.experiments.metabo_config import (
-    LikelihoodConfig,
-    MetaboConfig,
-    NAPConfig,
-    PolicyConfig,
-    TasksConfig,
-    ValidationConfig,
-)
+from metarl.experiments.metabo_config import MetaboConfig, NAPConfig, TasksConfig, ValidationConfig
+from metarl.experiments.metabo_phases import LikelihoodConfig, PolicyConfig
 from metarl.experiments.metabo_policy import make_policy_step
 from metarl.metabo.acquisitions import nap_optimiser
 from metarl.metabo.batches import make_batches

@@ -14,13 +14,8 @@ from envs.blackbox.environment import BlackBox
 from envs.blackbox.task import NUMERIC, as_task, pool_params
 from envs.family import TaskFamily
 from metarl.experiments.metabo_build import build_optimisers, model_settings, normalised
-from metarl.experiments.metabo_config import (
-    LikelihoodConfig,
-    MetaboConfig,
-    NAPConfig,
-    PolicyConfig,
-    TasksConfig,
-)
+from metarl.experiments.metabo_config import MetaboConfig, NAPConfig, TasksConfig
+from metarl.experiments.metabo_phases import LikelihoodConfig, PolicyConfig
 from metarl.experiments.metabo_policy import POLICY_METRICS, make_policy_step, part_of
 from metarl.experiments.metabo_presets import METABO_PRESETS
 from metarl.metabo.batches import make_batches
