@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from envs.blackbox.kernels import kernel_matrix, masked_cholesky, masked_posterior
 from envs.blackbox.task import CATEGORICAL
+from envs.blackbox.triangular import solve_lower
 
 LOG_TWO_PI = float(np.log(2.0 * np.pi))
 
@@ -102,6 +103,39 @@ def exact_gp_nll(
     nll = 0.5 * (LOG_TWO_PI + jnp.log(variance) + (g - mean) ** 2 / variance)
     log_slope = 0.5 * (jnp.log1p(g**2) - jnp.log1p(y**2)) - jnp.log(kernel.tail)  # of g as a function of y
     return nll - log_slope
+
+
+def affine_gp_nll(
+    kernel: Kernel,
+    context: tuple[Float[Array, "L D"], Float[Array, " L"]],
+    targets: tuple[Float[Array, "m D"], Float[Array, " m"]],
+) -> Float[Array, " m"]:
+    """Returns the same as `exact_gp_nll` for values `a + b (g + noise)` of which neither a nor b > 0 is known.
+
+    The law of a target is Student's with L - 1 degrees of freedom, from a flat law over a and log b. No model that sees
+    values standardised by the context's can do better on average, even if it knows the kernel; outputs are not warped.
+
+    Source: O'Hagan 1978, "Curve fitting and optimal design for prediction".
+
+    Args:
+        kernel: law of the function; its outputs are as they are.
+        context: (points, values), 2 or more, not all the same.
+        targets: (points, values), none of them in the context.
+    """
+    (seen_x, seen_y), (x, y) = context, targets
+    number, is_seen = seen_y.shape[0], jnp.ones(seen_y.shape, bool)
+    factor = masked_cholesky(covariance(kernel, seen_x, seen_x), is_seen, kernel.noise)
+    cross = covariance(kernel, seen_x, x)
+    level, variance = masked_posterior(
+        factor, cross, jnp.ones_like(seen_y), is_seen
+    )  # of a function that is 1 all over
+    white_one, white_y = (solve_lower(factor, column[:, None])[:, 0] for column in (jnp.ones_like(seen_y), seen_y))
+    precision = jnp.sum(white_one**2)
+    mean = jnp.sum(white_one * white_y) / precision
+    squared = jnp.sum((white_y - mean * white_one) ** 2) / (number - 1)
+    predicted = mean + masked_posterior(factor, cross, seen_y - mean, is_seen)[0]
+    spread = jnp.sqrt(squared * (variance + kernel.noise + (1.0 - level) ** 2 / precision))
+    return -jax.scipy.stats.t.logpdf(y, number - 1, predicted, spread)
 
 
 def _warped(kernel: Kernel, x: Float[Array, "n D"]) -> Float[Array, "n D"]:

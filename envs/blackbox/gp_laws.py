@@ -38,6 +38,8 @@ class Law(NamedTuple):
     """Shapes of the covariance, equally likely."""
     max_log_warp: float
     """Exponents of input warps are exp(U(-this, this))."""
+    irrelevant_share: float = 0.3
+    """Probability that a dimension has no influence."""
 
     def shape(self, quantile: Float[Array, ""]) -> Int[Array, ""]:
         """Returns a shape of the covariance."""
@@ -69,6 +71,21 @@ def log_uniform_law(lengthscales: tuple[float, float] = (0.1, 2.0), noises: tupl
     )
 
 
+def known_law() -> Law:
+    """Returns the law of a single process: Matern-5/2, lengthscale .3 sqrt(d), noise 1e-3, no warp, nothing irrelevant.
+
+    In spaces of one number of dimensions of one kind there is nothing to infer but the function: exact inference under
+    the kernel is the best that anything can do.
+    """
+    return Law(
+        lengthscale=lambda quantile, count: jnp.full_like(quantile, 0.3) * jnp.sqrt(count),
+        noise=lambda quantile, _: jnp.full_like(quantile, 1e-3),
+        shapes=(MATERN52,),
+        max_log_warp=0.0,
+        irrelevant_share=0.0,
+    )
+
+
 def hebo_law() -> Law:
     """Returns the law that HEBO+ was trained on: gamma lengthscales and signal variance, log-normal noise, Matern-3/2.
 
@@ -95,3 +112,7 @@ def _gamma_quantile(concentration: float, rate: float) -> Callable[[Quantile], Q
         return jnp.exp(jnp.interp(logit, jnp.asarray(logits, jnp.float32), jnp.asarray(table, jnp.float32)))
 
     return quantile_of
+
+
+LAWS: dict[str, Callable[[], Law]] = {"log-uniform": log_uniform_law, "hebo": hebo_law, "known": known_law}
+"""Laws by name."""

@@ -31,8 +31,6 @@ from envs.family import Task, TaskFamily
 KINDS = ("mixed", "numeric", "categorical")
 MAX_LEVELS = 10
 """Most places of an ordinal dimension."""
-IRRELEVANT_SHARE = 0.3
-"""Probability that a dimension has no influence."""
 FEW_DIMENSIONS = 4
 """Mixed spaces of fewer dimensions have a number among those that matter; else few candidates differ."""
 NUM_GLOBAL = 5
@@ -99,7 +97,7 @@ class GPPrior(NamedTuple):
         kind = jnp.where(place < num_dims, kind, UNUSED)
         most = jnp.where(kind == CATEGORICAL, MAX_CATEGORIES, MAX_LEVELS)
         num_values = 2 + jnp.floor(uniforms[2] * (most - 1).astype(jnp.float32)).astype(jnp.int32)
-        matters = (kind != UNUSED) & ((uniforms[3] >= IRRELEVANT_SHARE) | anchor)
+        matters = (kind != UNUSED) & ((uniforms[3] >= self.law.irrelevant_share) | anchor)
         return kind, num_values, self._kernel(vector, uniforms, jnp.where(matters, kind, UNUSED))
 
     def _kernel(self, vector: Float[Array, " V"], uniforms: Float[Array, "8 D"], kind: Int[Array, " D"]) -> Kernel:

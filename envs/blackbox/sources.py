@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from envs.blackbox.environment import BlackBox
+from envs.blackbox.gp_laws import LAWS
 from envs.blackbox.gp_prior import GPPrior, family_of, gp_prior
 from envs.family import TaskFamily
 from envs.naming import check_name, options_in
@@ -61,11 +62,14 @@ def _prior(
     max_dimensions: int = 8,
     kinds: str = "mixed",
     output_share: float = 0.2,
+    law: str = "log-uniform",
 ) -> GPPrior:
+    check_name(law, LAWS, "law of hyper-parameters")
     return gp_prior(
         num_candidates=env.num_candidates,
         dimensions=(min_dimensions, max_dimensions),
         kinds=kinds,
+        law=LAWS[law](),
         output_share=output_share,
         horizon=env.max_horizon,
     )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from envs.blackbox.gp_kernel import exact_gp_nll
+from envs.blackbox.gp_kernel import affine_gp_nll, exact_gp_nll
 from envs.blackbox.sources import make_prior
 from envs.blackbox.suites import Suite
 from metarl.experiments.evaluate import row_of
@@ -73,8 +73,10 @@ def prior_predictions(
 ) -> list[dict[str, Any]]:
     """Returns rows `nll` of the model (`np`) and of exact inference under the law of each task (`gp-exact`).
 
-    Both are means over what is not in the context, in nats and in units of the context's spread. Exact inference knows
-    the lengthscales, the noise and which dimensions matter, which the model has to infer.
+    They are means over what is not in the context, in nats and in units of the context's spread. Exact inference knows
+    the lengthscales, the noise and which dimensions matter, which the model has to infer, and the level and scale of
+    values, of which a model that standardises is shown nothing. Where outputs are not warped, `gp-exact-standardised`
+    is the same without that last knowledge.
 
     Args:
         model: a trained model.
@@ -84,21 +86,27 @@ def prior_predictions(
         seed: of tasks and contexts.
     """
     prior = make_prior(spec, num_candidates=num_candidates)
-    rows = []
+    rows, arms = [], [named(model.nap, "np"), "gp-exact"]
+    is_warped = prior.output_share > 0.0
+    if not is_warped:
+        arms.append("gp-exact-standardised")
     for count in PRIOR_CONTEXTS:
 
-        def one(key: Array, count: int = count) -> tuple[Array, Array]:
+        def one(key: Array, count: int = count) -> tuple[Array, ...]:
             task, kernel = prior.sample_with_kernel(key)
             task, is_seen = task.params, jnp.ones((count,), bool)
             x, y, shown = task.x[:count], task.y[:count], shown_to(model.nap, task)
             seen = Evaluations(x, shown.y[:count], is_seen)
             belief = model.nap.believe(model.params, task.kind, seen, task.x[count:])
             own = jnp.mean(_in_spreads(model, belief, seen, shown.y[count:]))
-            exact = exact_gp_nll(kernel, (x, y, is_seen), (task.x[count:], task.y[count:]))
-            return own, jnp.mean(exact) - jnp.log(scale_of(y, is_seen).std)
+            targets, units = (task.x[count:], task.y[count:]), jnp.log(scale_of(y, is_seen).std)
+            exact = [exact_gp_nll(kernel, (x, y, is_seen), targets)]
+            if not is_warped:
+                exact.append(affine_gp_nll(kernel, (x, y), targets))
+            return own, *(jnp.mean(nll) - units for nll in exact)
 
         keys = jax.random.split(jax.random.key(seed), num_tasks)
         found = jax.jit(lambda keys, one=one: jax.lax.map(one, keys, batch_size=64))(keys)
-        for arm, values in zip((named(model.nap, "np"), "gp-exact"), found, strict=True):
+        for arm, values in zip(arms, found, strict=True):
             rows.append(row_of(arm, spec, {"context": count}, "nll", np.asarray(values, np.float64), {}))
     return rows

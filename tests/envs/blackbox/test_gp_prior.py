@@ -1,45 +1,18 @@
-"""Draws of Gaussian processes: their covariance, exact inference under them, and the spaces they live on."""
+"""Draws of Gaussian processes: tasks, the spaces they live on and the laws of their hyper-parameters."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import stats
 
-from envs.blackbox.gp_kernel import Kernel, covariance, draw_values, exact_gp_nll, posterior, to_latent, to_output
-from envs.blackbox.gp_laws import JITTER, MAX_NOISE, hebo_law, log_uniform_law
+from envs.blackbox.gp_kernel import posterior, to_latent
+from envs.blackbox.gp_laws import JITTER, LAWS, MAX_NOISE, hebo_law, log_uniform_law
 from envs.blackbox.gp_prior import FEW_DIMENSIONS, MAX_LEVELS, NUM_GLOBAL, gp_prior, gp_prior_family
 from envs.blackbox.kernels import MATERN32, MATERN52, RBF
 from envs.blackbox.task import CATEGORICAL, MAX_CATEGORIES, MAX_DIMENSIONS, NUMERIC, ORDINAL, UNUSED
 
 NUM_TASKS, BATCH = 2000, 250
-
-
-def make_kernel(*, skew=0.0, tail=1.0, noise=0.05):
-    return Kernel(
-        kind=jnp.array([NUMERIC, CATEGORICAL, UNUSED], jnp.int32),
-        lengthscale=jnp.array([0.4, 1.5, 0.1], jnp.float32),
-        shape=jnp.int32(MATERN52),
-        noise=jnp.float32(noise),
-        warp=jnp.array([[1.8, 0.6], [0.5, 0.5], [1.0, 1.0]], jnp.float32),
-        skew=jnp.float32(skew),
-        tail=jnp.float32(tail),
-    )
-
-
-def make_points(seed, count):
-    rng = np.random.default_rng(seed)
-    columns = [rng.uniform(size=count), rng.integers(3, size=count), rng.uniform(size=count)]
-    return jnp.asarray(np.stack(columns, axis=-1), jnp.float32)
-
-
-def dense_covariance(a, b):
-    """That of `make_kernel`, in float64 from its definition."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    warp = [1 - (1 - z[:, 0] ** 1.8) ** 0.6 for z in (a, b)]
-    squared = ((warp[0][:, None] - warp[1][None]) / 0.4) ** 2 + (a[:, None, 1] != b[None, :, 1]) / 1.5**2
-    r = np.sqrt(5 * squared)
-    return (1 + r + r**2 / 3) * np.exp(-r)
 
 
 @pytest.fixture(scope="module")
@@ -54,58 +27,6 @@ def draws(sampler):
     keys = jax.random.split(jax.random.key(3), NUM_TASKS).reshape(-1, BATCH)
     parts = [jax.tree.map(np.asarray, sampler(keys_of_part)) for keys_of_part in keys]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-
-
-def test_draws_have_the_covariance_of_the_kernel(key):
-    x, kernel = make_points(0, 4), make_kernel()
-    normals = jax.random.normal(key, (40_000, 4))
-    y = np.asarray(jax.jit(jax.vmap(draw_values, in_axes=(None, None, 0)))(kernel, x, normals), np.float64)
-    expected = dense_covariance(x, x) + 0.05 * np.eye(4)
-    np.testing.assert_allclose(y.T @ y / len(y), expected, atol=5 * np.sqrt(2 / len(y)))  # 5 standard errors of 1's
-    np.testing.assert_allclose(y.mean(0), 0.0, atol=5 / np.sqrt(len(y)))
-
-
-def test_posterior_equals_dense_algebra_and_padding_changes_nothing(key):
-    context, x, kernel = make_points(1, 6), make_points(2, 5), make_kernel()
-    y = jax.random.normal(key, (6,))
-    gram = dense_covariance(context, context) + 0.05 * np.eye(6)
-    cross = dense_covariance(context, x)
-    mean = cross.T @ np.linalg.solve(gram, np.asarray(y, np.float64))
-    variance = 1.05 - np.sum(cross * np.linalg.solve(gram, cross), axis=0)
-    padded = jnp.concatenate([make_points(3, 4), context]), jnp.concatenate([jnp.full(4, jnp.nan), y])
-    for places, values, is_seen in ((context, y, jnp.ones(6, bool)), (*padded, jnp.arange(10) >= 4)):
-        result = jax.jit(posterior)(kernel, places, values, is_seen, x)
-        np.testing.assert_allclose(result[0], mean, atol=1e-4)  # float32, condition number about 1e2
-        np.testing.assert_allclose(result[1], variance, atol=1e-4)
-
-
-@pytest.mark.parametrize(("skew", "tail"), [(0.0, 1.0), (0.8, 1.6), (-1.0, 0.5)])
-def test_predictive_densities_integrate_to_one(skew, tail):
-    kernel = make_kernel(skew=skew, tail=tail)
-    context = make_points(4, 3), jnp.array([0.3, -1.0, 0.8], jnp.float32), jnp.ones(3, bool)
-    grid = np.sinh(np.linspace(-8.0, 8.0, 4001))  # dense in the middle, and far out
-    x = jnp.broadcast_to(make_points(5, 1), (len(grid), 3))
-    nll = jax.jit(exact_gp_nll)(kernel, context, (x, jnp.asarray(grid, jnp.float32)))
-    assert integrate.trapezoid(np.exp(-np.asarray(nll, np.float64)), grid) == pytest.approx(1.0, abs=2e-3)
-
-
-def test_nll_of_a_sequence_is_that_of_the_joint_normal(key):
-    x, kernel = make_points(6, 5), make_kernel()
-    y = jax.random.normal(key, (5,))
-    nll = jax.jit(exact_gp_nll)
-    total = sum(nll(kernel, (x, y, jnp.arange(5) < n), (x[n : n + 1], y[n : n + 1]))[0] for n in range(5))
-    joint = stats.multivariate_normal(np.zeros(5), dense_covariance(x, x) + 0.05 * np.eye(5))
-    assert float(total) == pytest.approx(-joint.logpdf(np.asarray(y)), abs=1e-3)
-
-
-def test_output_ascends_and_comes_back():
-    latent = jnp.linspace(-4.0, 4.0, 201)
-    for skew, tail in ((0.0, 1.0), (1.0, 2.0), (-1.0, 0.5)):
-        kernel = make_kernel(skew=skew, tail=tail)
-        y = to_output(kernel, latent)
-        assert jnp.all(jnp.diff(y) > 0)
-        np.testing.assert_allclose(to_latent(kernel, y), latent, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(to_output(make_kernel(), latent), latent, atol=1e-5)
 
 
 def test_values_are_finite_and_vary_in_all_of_many_tasks(draws):
@@ -224,11 +145,6 @@ def test_tasks_of_the_hebo_law_are_finite_in_eighteen_dimensions(key):
     assert jnp.all(kernel.warp == 1.0) and jnp.all(kernel.shape == MATERN32)
 
 
-def test_covariance_does_not_see_dimensions_without_influence():
-    x, kernel = make_points(7, 5), make_kernel()
-    np.testing.assert_array_equal(covariance(kernel, x.at[:, 2].set(0.0), x), covariance(kernel, x, x))
-
-
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="1 candidates"):
         gp_prior(num_candidates=1)
@@ -242,3 +158,11 @@ def test_settings_that_make_no_sense_are_refused():
         gp_prior(output_share=1.5)
     with pytest.raises(ValueError, match="lengthscales are from 0.0"):
         log_uniform_law(lengthscales=(0.0, 1.0))
+
+
+def test_the_known_law_has_one_kernel(key):
+    prior = gp_prior(num_candidates=8, dimensions=(2, 2), kinds="numeric", law=LAWS["known"]())
+    kernel = jax.jit(jax.vmap(prior.sample_with_kernel))(jax.random.split(key, 50))[1]
+    for leaf in kernel:
+        np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
+    assert float(kernel.lengthscale[0, 0]) == pytest.approx(0.3 * np.sqrt(2.0)) and int(kernel.shape[0]) == MATERN52
