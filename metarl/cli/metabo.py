@@ -81,7 +81,7 @@ def _train(arguments: MetaboArguments, directory: RunDirectory, built: tuple[Any
     if directory.is_lead:
         record = record_of(directory, config)
         head = "acquisition" if config.policy.iterations else "ei"
-        if config.has_both_phases:  # else it is the model itself, or untrained
+        if config.has_pretrained:  # else it is the model itself, or untrained
             save_nap(
                 directory.export / "pretrained", training.settings, exported["pretrained"], {**record, "head": "ei"}
             )

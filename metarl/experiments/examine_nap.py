@@ -132,7 +132,7 @@ def examine_run(
 ) -> NAPFindings:
     """Returns how the exported model of a run does, as the run is configured."""
     model = load_nap(exported)
-    pretrained = load_nap(exported / "pretrained") if config.has_both_phases else None
+    pretrained = load_nap(exported / "pretrained") if config.has_pretrained else None
     found = examine(model, config.scoring, seed=config.seed, pretrained=pretrained, report=report, track=track)
     for spec in config.tasks.sources if config.scoring.num_prior_tasks else ():
         if spec.startswith("gp-prior"):

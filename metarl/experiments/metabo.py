@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from metarl.experiments.base import Experiment, Metrics
-from metarl.experiments.metabo_build import build_optimisers, build_sources, make_validation, model_settings
+from metarl.experiments.metabo_build import build_optimisers, build_sources, load_start, make_validation, model_settings
 from metarl.experiments.metabo_config import MetaboConfig
 from metarl.experiments.metabo_phases import LikelihoodConfig
 from metarl.experiments.metabo_policy import POLICY_METRICS, make_policy_step
@@ -66,10 +66,11 @@ def make_metabo(config: MetaboConfig, *, mesh: Any = None) -> Metabo:
     predict = _make_likelihood_step(config.likelihood, nap, batches(config.likelihood.batch_size), likelihood_optimiser)
     improve = make_policy_step(config, nap, batches, policy_optimiser, mesh=mesh)
     validate = make_validation(config, nap)
+    start = load_start(config.start, settings) if config.start is not None else None
 
     def init(key: Array) -> MetaboState:
         key_params, key_run = jax.random.split(key)
-        params = nap.init(key_params)
+        params = nap.init(key_params) if start is None else jax.tree.map(jnp.asarray, start)
         optimisers = likelihood_optimiser.init(params), policy_optimiser.init(params)
         return MetaboState(key_run, jnp.int32(0), params, *optimisers, params, params, jnp.float32(1.0))
 

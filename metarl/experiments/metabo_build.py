@@ -19,6 +19,7 @@ from metarl.experiments.metabo_config import MetaboConfig, TasksConfig
 from metarl.experiments.metabo_phases import PolicyConfig
 from metarl.experiments.metabo_policy import part_of
 from metarl.metabo.acquisitions import nap_optimiser
+from metarl.metabo.export import find_nap
 from metarl.metabo.nap import NAP, shown_to
 from metarl.metabo.trajectory import run_trajectory
 
@@ -29,6 +30,22 @@ VALIDATION_BATCH = 7
 def model_settings(config: MetaboConfig) -> dict[str, Any]:
     """Returns the arguments of `make_nap` that make the model of a run, as JSON values."""
     return config.model.settings | ({"standardises": False} if config.tasks.oracle_normalised else {})
+
+
+def load_start(start: str, settings: dict[str, Any]) -> Any:
+    """Returns the parameters of the trained model that training begins with.
+
+    Raises:
+        ValueError: if there is no such model, or it was made with other settings than these.
+    """
+    trained = find_nap(start)
+    keys = sorted(settings.keys() | trained.settings.keys())
+    differing = [key for key in keys if settings.get(key) != trained.settings.get(key)]
+    # What these say is how a model is trained, not what it is made of.
+    if differing := [key for key in differing if key not in ("stop_gradient", "residual")]:
+        told = ", ".join(f"model.{key} = {trained.settings.get(key)} (not {settings.get(key)})" for key in differing)
+        raise ValueError(f"start is {start}, which was made with {told}; give the same, or another start")
+    return trained.params
 
 
 def build_sources(config: TasksConfig, horizon: int) -> list[TaskFamily]:

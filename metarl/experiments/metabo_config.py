@@ -142,6 +142,9 @@ class MetaboConfig:
     """Root of all randomness."""
     checkpoint_every: int = 5
     """Steps that a killed run loses at most."""
+    start: str | None = None
+    """Trained model that training begins with: a run, a directory, or a name of the zoo. It must have been made with
+    the same model options. None: an untrained one."""
     model: NAPConfig = field(default_factory=NAPConfig)
     tasks: TasksConfig = field(default_factory=TasksConfig)
     likelihood: LikelihoodConfig = field(default_factory=LikelihoodConfig)
@@ -182,9 +185,9 @@ class MetaboConfig:
         return self.likelihood.updates // self.likelihood.updates_per_step
 
     @property
-    def has_both_phases(self) -> bool:
-        """Whether the model after the first phase is another than at the end, and trained."""
-        return self.likelihood.updates > 0 and self.policy.iterations > 0
+    def has_pretrained(self) -> bool:
+        """Whether the model before the second phase is another than at the end, and trained."""
+        return (self.likelihood.updates > 0 or self.start is not None) and self.policy.iterations > 0
 
     @property
     def num_steps(self) -> int:

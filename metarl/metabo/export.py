@@ -75,7 +75,7 @@ def load_nap(path: str | os.PathLike) -> TrainedNAP:
 
 
 def find_nap(checkpoint: str | os.PathLike | TrainedNAP | None = None) -> TrainedNAP:
-    """Returns the model at a path, or of a name in the zoo; None: the one that ships under the name `nap`.
+    """Returns the model at a path or of a run, or of a name in the zoo; None: the one that ships as `nap`.
 
     A model is read once, so that whoever uses it shares what has been compiled for it.
 
@@ -95,6 +95,8 @@ def find_nap(checkpoint: str | os.PathLike | TrainedNAP | None = None) -> Traine
             )
         path = zoo.directory_of(str(path))
     path = (path if path.is_dir() else path.parent).resolve()
+    if (path / "export" / DESCRIPTION).is_file():
+        path = path / "export"
     description = path / DESCRIPTION
     return _checked(_load_once(str(path), description.stat().st_mtime_ns if description.exists() else 0))
 

@@ -12,6 +12,7 @@ from metarl.experiments.metabo import make_metabo
 from metarl.experiments.metabo_build import make_validation
 from metarl.experiments.metabo_config import ValidationConfig
 from metarl.experiments.metabo_presets import SMOKE
+from metarl.metabo.export import save_nap
 from metarl.metabo.nap import make_nap
 from populations.mesh import make_mesh, replicate
 
@@ -135,3 +136,17 @@ def test_two_devices_learn_what_one_does():
         found.append(losses)
     # Means over the batch are summed in another order.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *found)
+
+
+def test_training_begins_with_the_model_that_it_is_told_to(tmp_path):
+    made = make_metabo(TINY)
+    params = jax.device_get(jax.jit(made.nap.init)(jax.random.key(7)))
+    save_nap(tmp_path / "export", made.settings, params, {"head": "ei"})
+    begun = replace(TINY, start=str(tmp_path), likelihood=replace(TINY.likelihood, updates=0))
+    state = make_metabo(begun).experiment.init(jax.random.key(0))
+    assert same(state.params, params) and same(state.pretrained, params) and begun.has_pretrained
+    assert not same(make_metabo(TINY).experiment.init(jax.random.key(0)).params, params)
+    other = replace(begun, model=replace(TINY.model, width=8))
+    with pytest.raises(ValueError, match=r"made with model.width = 16 \(not 8\)"):
+        make_metabo(other)
+    make_metabo(replace(begun, model=replace(TINY.model, stop_gradient=False)))  # how it is trained may differ

@@ -88,6 +88,8 @@ def test_a_model_is_found_by_path_and_read_once(params, tmp_path):
     save_nap(tmp_path, SMALL, params, {"head": "ei"})
     trained = find_nap(tmp_path)
     assert find_nap(str(tmp_path)) is trained is find_nap(tmp_path / "nap.json") is find_nap(trained)
+    save_nap(tmp_path / "run" / "export", SMALL, params, {"head": "ei"})
+    assert find_nap(tmp_path / "run").digest == trained.digest
 
 
 def test_a_model_is_found_by_its_name_in_the_zoo(params, tmp_path, monkeypatch):
