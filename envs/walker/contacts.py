@@ -7,6 +7,7 @@ an episode ends when the hull touches.
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -39,22 +40,17 @@ def find_contacts(body: Body, at: Pose, terrain: Terrain, place: Any) -> Contact
     world = Vector(corners.x + at.root.x[None, None], corners.y + at.root.y[None, None])
     points = Vector(world.x.reshape(-1, *flat[2:]), world.y.reshape(-1, *flat[2:]))
     depth, normal = terrain.surface(place, points)
-    half = body.length[None] * 0.5
-    inside = [
-        _corner_inside(at, terrain, place, (start + axis * half, axis), half, width[None] * 0.5)
-        for start, axis, width in ((at.knee, at.lower, body.lower_width), (at.hip, at.upper, body.upper_width))
-    ]
-    depths = [depth.reshape(flat), *[one.depth[None] for one in inside]]
-    normals = [Vector(normal.x.reshape(flat), normal.y.reshape(flat)), *[one.normal for one in inside]]
-    return Contacts(jnp.concatenate(depths), _joined(normals), _joined([corners, *[one.point for one in inside]]))
+    boxes = _joined(at.knee, at.hip), _joined(at.lower, at.upper)
+    widths = [jnp.broadcast_to(one[None], at.hip.x.shape) for one in (body.lower_width, body.upper_width)]
+    inside = _corner_inside(at.root, terrain, place, boxes, body.length[None] * 0.5, jnp.concatenate(widths) * 0.5)
+    inside = jax.tree.map(lambda leaf: leaf.reshape(2, *flat[1:]), inside)
+    normal = Vector(normal.x.reshape(flat), normal.y.reshape(flat))
+    depth = jnp.concatenate([depth.reshape(flat), inside.depth])
+    return Contacts(depth, _joined(normal, inside.normal), _joined(corners, inside.point))
 
 
-def _joined(vectors: list[Vector]) -> Vector:
-    first, *rest = vectors
-    return Vector(
-        jnp.concatenate([first.x, *[one.x[None] for one in rest]]),
-        jnp.concatenate([first.y, *[one.y[None] for one in rest]]),
-    )
+def _joined(first: Vector, second: Vector) -> Vector:
+    return Vector(jnp.concatenate([first.x, second.x]), jnp.concatenate([first.y, second.y]))
 
 
 def lower_corners(body: Body, at: Pose) -> Vector:
@@ -66,12 +62,12 @@ def lower_corners(body: Body, at: Pose) -> Vector:
 
 
 def _corner_inside(
-    at: Pose, terrain: Terrain, place: Any, box: tuple[Vector, Vector], half: Array, half_width: Array
+    root: Vector, terrain: Terrain, place: Any, boxes: tuple[Vector, Vector], half: Array, half_width: Array
 ) -> Contacts:
-    """Returns the contact of the obstacles' corner that is deepest inside a box (middle, long axis), [L, *batch]."""
-    middle, axis = box
-    corners = terrain.corners(place, middle.x + at.root.x[None], NEAR_LEG)
-    away = Vector(corners.x - (at.root.x[None] + middle.x)[None], corners.y - (at.root.y[None] + middle.y)[None])
+    """Returns the contact of the obstacles' corner that is deepest inside each box (middle, long axis), [n, *batch]."""
+    middle, axis = boxes
+    corners = terrain.corners(place, middle.x + root.x[None], NEAR_LEG)
+    away = Vector(corners.x - (root.x[None] + middle.x)[None], corners.y - (root.y[None] + middle.y)[None])
     side = turned(axis)
     across = away.x * side.x[None] + away.y * side.y[None]
     along = away.x * axis.x[None] + away.y * axis.y[None]

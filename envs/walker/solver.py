@@ -11,6 +11,7 @@ Source: Catto 2005, "Iterative dynamics with temporal coherence"; constants of B
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -58,8 +59,8 @@ class Joints(NamedTuple):
     """Largest speed, or displacement, that the upper limit allows."""
     target: Float[Array, "L 2 *#batch"]
     """Speed of the motor."""
-    strength: Float[Array, "L 2 *#batch"]
-    """Largest impulse of the motor."""
+    strength: Float[Array, "L 2 *#batch"] | None
+    """Largest impulse of the motor; None where motors do not act."""
 
 
 class Rows(NamedTuple):
@@ -162,7 +163,7 @@ def _legs_of_contacts(rows: Rows, number: int) -> Array:
 
 
 def _solve_joints(root: Array, inputs: tuple[Joints, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-    """Returns (r, (u, impulses)) after the rows of one leg's hip and knee; impulses are of (motor, lower, upper)."""
+    """Returns (r, (u, impulses)) after the rows of one leg's hip and knee; impulses are of ([motor,] lower, upper)."""
     joints, leg, impulse = inputs
     speed = leg - jnp.sum(joints.gain * root[None], axis=1)
     hip, hip_change = _solve_joint(joints, 0, speed[0], impulse[:, 0])
@@ -173,14 +174,21 @@ def _solve_joints(root: Array, inputs: tuple[Joints, Array, Array]) -> tuple[Arr
 
 
 def _solve_joint(joints: Joints, which: int, speed: Array, impulse: Array) -> tuple[Array, Array]:
-    """Returns (impulses, their total change) of the motor and the limits of a joint with this speed."""
-    mass, strength = joints.mass[which], joints.strength[which]
-    motor = jnp.clip(impulse[0] + mass * (joints.target[which] - speed), -strength, strength)
-    speed = speed + (motor - impulse[0]) * joints.inverse_mass[which]
-    low = jnp.maximum(impulse[1] + mass * (joints.low[which] - speed), 0.0)
-    speed = speed + (low - impulse[1]) * joints.inverse_mass[which]
-    high = jnp.minimum(impulse[2] + mass * (joints.high[which] - speed), 0.0)
-    return jnp.stack([motor, low, high]), (motor - impulse[0]) + (low - impulse[1]) + (high - impulse[2])
+    """Returns (impulses, their total change) of the motor, if there is one, and the limits of a joint of this speed."""
+    mass, before = joints.mass[which], list(impulse)
+    after: list[Array] = []
+
+    def settle(aim: Array, bound: Callable[[Array], Array], speed: Array) -> Array:
+        old = before[len(after)]
+        after.append(bound(old + mass * (aim - speed)))
+        return speed + (after[-1] - old) * joints.inverse_mass[which]
+
+    if joints.strength is not None:
+        strength = joints.strength[which]
+        speed = settle(joints.target[which], lambda impulse: jnp.clip(impulse, -strength, strength), speed)
+    speed = settle(joints.low[which], lambda impulse: jnp.maximum(impulse, 0.0), speed)
+    settle(joints.high[which], lambda impulse: jnp.minimum(impulse, 0.0), speed)
+    return jnp.stack(after), sum(new - old for new, old in zip(after, before, strict=True))
 
 
 def _solve_contact(velocity: tuple[Array, Array], inputs: tuple[Rows, Array, Array]) -> tuple[tuple, Array]:
@@ -214,10 +222,10 @@ def solve_position(
     joints = joints._replace(
         low=jnp.where(joints.low < 0.0, -FREE, low),
         high=jnp.where(joints.high > 0.0, FREE, high),
-        strength=jnp.zeros_like(joints.strength),
+        strength=None,
     )
     root, legs = drift[0], jnp.swapaxes(drift[1], 0, 1)
-    limits = jnp.zeros((number, 3, 2, *root.shape[1:]), jnp.float32)
+    limits = jnp.zeros((number, 2, 2, *root.shape[1:]), jnp.float32)
     which = _legs_of_contacts(rows, number)
 
     def sweep(_: Array, carry: tuple) -> tuple:

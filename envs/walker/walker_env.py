@@ -202,9 +202,7 @@ def observe(body: Body, motion: Motion, rays: Float[Array, "10 *#batch"]) -> Flo
         0.3 * VIEW[0] * TIME_STEP * velocity.x,
         0.3 * VIEW[1] * TIME_STEP * velocity.y,
     ]
+    hip, knee = (slice(start, None, 2) for start in (3, 4))
     touches = motion.touches.astype(jnp.float32)
-    legs = []
-    for i in range(touches.shape[0]):
-        hip, knee = 3 + 2 * i, 4 + 2 * i
-        legs += [q[hip], HIP_SPEED * v[hip], q[knee] + KNEE_OFFSET, KNEE_SPEED * v[knee], touches[i]]
-    return jnp.concatenate([jnp.stack([*hull, *legs]), rays])
+    legs = jnp.stack([q[hip], HIP_SPEED * v[hip], q[knee] + KNEE_OFFSET, KNEE_SPEED * v[knee], touches], axis=1)
+    return jnp.concatenate([jnp.stack(hull), legs.reshape(-1, *q.shape[1:]), rays])

@@ -32,6 +32,8 @@ from tests.benchmarks.measure import cpu_seconds, row, write
 NUM_ENVS, NUM_STEPS, NUM_REPETITIONS = 512, 200, 5
 MAX_COMPILE = 8.0
 """CPU-seconds within which the program is to be traced and compiled."""
+EMITTERS = {"": {}, ", no fusion emitters": {"xla_cpu_use_fusion_emitters": False}}
+"""How the compiler makes code of fused operations: as by default, or the older way."""
 WORLDS = (
     ("stumps default", stump_tracks, "default", 2941.0, 14.0),
     ("stumps short", stump_tracks, "short", 3353.0, None),
@@ -70,15 +72,18 @@ def rows_of(name, make, body, reference, target):
     """Yields the rows of one world."""
     start, walk = program(make(body=body), NUM_ENVS)
     carry = jax.jit(start)(jax.random.key(0))
-    seconds, compiled = cpu_seconds(lambda: jax.jit(walk).lower(carry, jax.random.key(0)).compile())
-    limit = row(f"{name}: trace and compile", seconds, "CPU-s")
-    yield limit if target is None else limit | {"target": MAX_COMPILE, "met": bool(seconds <= MAX_COMPILE)}
-    rates = []
-    for repetition in range(NUM_REPETITIONS + 1):  # the first is not counted
-        used, (carry, _) = cpu_seconds(lambda: jax.block_until_ready(compiled(carry, jax.random.key(repetition))))  # noqa: B023
-        rates += [NUM_ENVS * NUM_STEPS / used] if repetition else []
-    compared = () if target is None else (reference, target * reference)
-    yield row(f"{name}, {NUM_ENVS} at once", statistics.median(rates), "env-steps/CPU-s", *compared)
+    for words, options in EMITTERS.items():
+        seconds, compiled = cpu_seconds(
+            lambda: jax.jit(walk).lower(carry, jax.random.key(0)).compile(compiler_options=options)  # noqa: B023
+        )
+        limit = row(f"{name}{words}: trace and compile", seconds, "CPU-s")
+        yield limit if target is None else limit | {"target": MAX_COMPILE, "met": bool(seconds <= MAX_COMPILE)}
+        rates = []
+        for repetition in range(NUM_REPETITIONS + 1):  # the first is not counted
+            used, (carry, _) = cpu_seconds(lambda: jax.block_until_ready(compiled(carry, jax.random.key(repetition))))  # noqa: B023
+            rates += [NUM_ENVS * NUM_STEPS / used] if repetition else []
+        compared = () if target is None else (reference, target * reference)
+        yield row(f"{name}{words}, {NUM_ENVS} at once", statistics.median(rates), "env-steps/CPU-s", *compared)
 
 
 def main():
