@@ -17,6 +17,10 @@ XGB_TEST = tuple(f"xgb/{i}" for i in range(34, 47))
 """Tables of XGBoost to test on; the last of the split, which is shorter, is left out of published comparisons."""
 
 
+XGB_VALID = tuple(f"xgb/{i}" for i in range(20, 34))
+"""Tables of XGBoost of the split for validation."""
+
+
 class Suite(NamedTuple):
     """K pools of one size."""
 
@@ -36,6 +40,7 @@ def make_suite(name: str, *, horizon: int = 45, num_seeds: int = 5, track: Track
     | name | pools |
     |---|---|
     | `xgb` | 13 tables of XGBoost of the test split, whole |
+    | `xgb-valid` | the 14 tables of XGBoost of the split for validation, which may have chosen a model's parameters |
     | `hpo-tables` | 1000 rows of each of 6 big tables: 3 of the test split and 3 of that for validation |
     | `bbob` | 24 functions in 2, 3 and 5 dimensions (extra `metabo-real`) |
     | `sklearn` | 300 configurations of 4 classifiers on 4 data sets, evaluated here (extra `metabo-real`) |
@@ -89,6 +94,7 @@ def _bbob(name: str, horizon: int, num_seeds: int) -> Suite:
 
 SUITES: dict[str, Callable[[str, int, int], Suite]] = {
     "xgb": _tables(XGB_TEST),
+    "xgb-valid": _tables(XGB_VALID),
     "hpo-tables": _tables(BIG_TABLES),
     "bbob": _bbob,
 }

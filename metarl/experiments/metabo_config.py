@@ -6,6 +6,8 @@ from typing import Any, Literal
 from metarl.experiments.config_checks import require, require_counts, require_positive
 from metarl.experiments.metabo_phases import INITIAL_POINTS, LikelihoodConfig, PolicyConfig
 
+SuiteName = Literal["xgb", "xgb-valid", "hpo-tables", "bbob", "sklearn", "abc", "scip", "optuna"]
+"""What can be optimised in an examination."""
 PAPER_CHOICES = {"activation": "gelu", "residual": False, "stop_gradient": False}
 """What the architecture of the public code leaves no choice about."""
 
@@ -110,10 +112,11 @@ class ValidationConfig:
 class ScoringConfig:
     """The examination at the end: the model and its rivals optimise tables of the split for testing."""
 
-    suites: tuple[Literal["xgb", "hpo-tables", "bbob", "sklearn", "abc", "scip", "optuna"], ...] = ("xgb",)
-    """What is optimised. xgb: tables of XGBoost, new data sets in a known space; hpo-tables: other measured tables, of
-    which some are of known spaces; bbob: test functions, which are new; sklearn, abc, scip: real tools; optuna: studies
-    of 20 whole tables by the model as a sampler for Optuna, beside its own samplers."""
+    suites: tuple[SuiteName, ...] = ("xgb",)
+    """What is optimised. xgb: tables of XGBoost, new data sets in a known space; xgb-valid: the tables that validate;
+    hpo-tables: other measured tables, of which some are of known spaces; bbob: test functions, which are new; sklearn,
+    abc, scip: real tools; optuna: studies of 20 whole tables by the model as a sampler for Optuna, beside its own
+    samplers."""
     horizon: int = 45
     """Evaluations after the initial ones; for optuna, trials of a study, the five start-up ones included."""
     seeds: int = 5

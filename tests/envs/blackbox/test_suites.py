@@ -10,7 +10,7 @@ from envs.blackbox.built import BuiltTable
 from envs.blackbox.live_suites import LIVE, built_pools
 from envs.blackbox.protocol import protocol_pools
 from envs.blackbox.splits import TEST, TRAIN, VALID
-from envs.blackbox.suites import SUITES, XGB_TEST, make_suite, narrow
+from envs.blackbox.suites import SUITES, XGB_TEST, XGB_VALID, make_suite, narrow
 from envs.blackbox.tables import load_table
 from envs.blackbox.task import CATEGORICAL, NUM_INIT, NUMERIC
 
@@ -35,6 +35,7 @@ def test_tables_of_xgboost_are_whole_and_never_trained_on():
     assert suite.tasks[:4] == ("xgb/34", "xgb/34", "xgb/35", "xgb/35")
     for place, name in ((0, "xgb/34"), (25, "xgb/46")):
         np.testing.assert_array_equal(suite.params.y[place], load_table(name).y)
+    assert set(make_suite("xgb-valid", horizon=4, num_seeds=1).tasks) == set(XGB_VALID) < set(VALID)
     pools = protocol_pools([("xgb/35", 1)], horizon=4)
     np.testing.assert_array_equal(suite.initial[3], pools.initial[0])
 
