@@ -72,14 +72,14 @@ def log_uniform_law(lengthscales: tuple[float, float] = (0.1, 2.0), noises: tupl
 
 
 def known_law() -> Law:
-    """Returns the law of a single process: Matern-5/2, lengthscale .3 sqrt(d), noise 1e-3, no warp, nothing irrelevant.
+    """Returns the law of a single process: Matern-5/2, lengthscale .3 sqrt(d), noise 1e-2, no warp, nothing irrelevant.
 
     In spaces of one number of dimensions of one kind there is nothing to infer but the function: exact inference under
     the kernel is the best that anything can do.
     """
     return Law(
         lengthscale=lambda quantile, count: jnp.full_like(quantile, 0.3) * jnp.sqrt(count),
-        noise=lambda quantile, _: jnp.full_like(quantile, 1e-3),
+        noise=lambda quantile, _: jnp.full_like(quantile, 1e-2),
         shapes=(MATERN52,),
         max_log_warp=0.0,
         irrelevant_share=0.0,
