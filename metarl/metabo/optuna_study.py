@@ -50,14 +50,16 @@ def make_samplers(model: TrainedNAP, *, num_startup: int, num_trials: int) -> di
 
 
 def distributions_of(lookup: Lookup) -> Distributions:
-    """Returns Optuna's space of a table: [0, 1] for a number, a place for a level, a choice of places for a category.
+    """Returns Optuna's space of a table: a number, a place for a level, a choice of places for a category.
 
-    Choices are the places as text, so that no sampler can read an order into them.
+    Choices are the places as text, so that no sampler can read an order into them. A number is in [0, 1], or where the
+    table's configurations are even in a logarithm, as a user would say it: logarithmic, and moved by the offset.
     """
     made: Distributions = {}
     for (name, count), kind in zip(lookup.num_levels.items(), lookup.table.kind, strict=True):
         if count == 0:
-            made[name] = FloatDistribution(0.0, 1.0)
+            offset = lookup.log_offset.get(name, 0.0)
+            made[name] = FloatDistribution(offset, 1.0 + offset, log=offset > 0.0)
         elif kind == CATEGORICAL:
             made[name] = CategoricalDistribution([str(place) for place in range(count)])
         else:
@@ -74,7 +76,8 @@ def run_study(sampler: BaseSampler, lookup: Lookup, num_trials: int) -> Course:
             start = perf_counter()
             trial = study.ask(distributions)
             seconds.append(perf_counter() - start)
-            rows.append(lookup.row({name: float(value) for name, value in trial.params.items()}))
+            moved = {name: float(value) - lookup.log_offset.get(name, 0.0) for name, value in trial.params.items()}
+            rows.append(lookup.row(moved))
             study.tell(trial, float(lookup.table.y[rows[-1]]))
     return Course(np.asarray(rows, np.int64), np.asarray(seconds, np.float64))
 

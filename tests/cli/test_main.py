@@ -13,11 +13,17 @@ from metarl.cli import COMMANDS, main
 from metarl.run.errors import Interrupted
 
 ROOT = Path(__file__).parents[2]
-RUN = "metarl/cli/run_arguments.py"
+RUN, SPREAD_RUN = (f"metarl/cli/run_arguments.py#{name}" for name in ("RunArguments", "SpreadRunArguments"))
 DISCOVER = (RUN, "metarl/cli/discover.py", "metarl/experiments/config.py", "metarl/experiments/agent_config.py")
-PRETRAIN = (RUN, "metarl/cli/pretrain.py", "metarl/experiments/pretrain_config.py")
+PRETRAIN = (RUN, SPREAD_RUN, "metarl/cli/pretrain.py", "metarl/experiments/pretrain_config.py")
 TEACH = (RUN, "metarl/cli/teach.py", "metarl/experiments/teach_config.py", "metarl/experiments/agent_config.py")
-METABO = (RUN, "metarl/cli/metabo.py", "metarl/experiments/metabo_config.py", "metarl/experiments/metabo_phases.py")
+METABO = (
+    RUN,
+    SPREAD_RUN,
+    "metarl/cli/metabo.py",
+    "metarl/experiments/metabo_config.py",
+    "metarl/experiments/metabo_phases.py",
+)
 EVALUATE = ("metarl/cli/evaluate.py",)
 
 
@@ -27,10 +33,10 @@ def squeezed(text):
 
 
 def documented(file):
-    """Returns {field: documentation} of the dataclasses in a file."""
-    fields = {}
-    for node in ast.parse((ROOT / file).read_text()).body:
-        if isinstance(node, ast.ClassDef) and node.decorator_list:
+    """Returns {field: documentation} of the dataclasses in a file, or of the one that is named after it."""
+    fields, (path, _, name) = {}, file.partition("#")
+    for node in ast.parse((ROOT / path).read_text()).body:
+        if isinstance(node, ast.ClassDef) and node.decorator_list and name in ("", node.name):
             for field, after in zip(node.body, [*node.body[1:], None], strict=True):
                 if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr):
                     fields[field.target.id] = ast.literal_eval(after.value)

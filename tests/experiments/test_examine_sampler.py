@@ -84,6 +84,20 @@ def test_a_study_proposes_cells_of_the_grid_and_is_told_what_was_measured_there(
     assert categories == ["activation_fn_1", "activation_fn_2", "lr_schedule"]
 
 
+def test_a_number_that_was_drawn_in_its_logarithm_is_proposed_so():
+    seen = []
+
+    class Told(optuna.samplers.RandomSampler):
+        def after_trial(self, study, trial, state, values):
+            seen.append((trial.distributions["dim_3"], trial.params["dim_3"]))
+
+    lookup = make_lookup(load_table("xgb/34"))
+    course = run_study(Told(seed=0), lookup, 40)
+    assert all(law.log and law.high == pytest.approx(200 * law.low, rel=0.01) for law, _ in seen)
+    assert np.mean([value - seen[0][0].low < 0.1 for _, value in seen]) > 0.4  # of numbers in [0, 1]
+    assert (lookup.table.x[course.rows, 3] < 0.1).mean() > 0.4
+
+
 def test_regret_is_a_share_of_the_whole_table():
     table = load_table("xgb/34")
     best, worst = int(np.argmax(table.y)), int(np.argmin(table.y))

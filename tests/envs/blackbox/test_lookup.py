@@ -32,13 +32,18 @@ def test_a_grid_answers_whatever_the_order_of_its_rows():
     assert [lookup.row({"p1": c, "p0": o}) for o in range(3) for c in range(2)] == [1, 3, 5, 0, 4, 2]
 
 
-def test_between_measured_configurations_the_nearest_answers():
+def test_between_measured_configurations_the_nearest_answers_where_they_are_even():
     lookup, table = make_lookup(load_table("xgb/34")), load_table("xgb/34")
-    assert lookup.num_levels == dict.fromkeys(table.space, 0)
+    assert lookup.num_levels == dict.fromkeys(table.space, 0) and list(lookup.log_offset) == ["dim_3"]
+
+    def evened(x):
+        return np.concatenate([x[:, :3], np.log(x[:, 3:4] * 199 + 1) / np.log(200), x[:, 4:]], axis=1)
+
+    assert np.histogram(evened(table.x)[:, 3], bins=5, range=(0, 1))[0].min() > 150  # of 1000
     for point in np.random.default_rng(1).uniform(size=(100, 6)):
         row = lookup.row(dict(zip(table.space, point.tolist(), strict=True)))
-        distances = np.linalg.norm(table.x - point, axis=1)
-        assert distances[row] == distances.min()
+        distances = np.linalg.norm(evened(table.x) - evened(point[None]), axis=1)
+        assert distances[row] == pytest.approx(distances.min(), abs=1e-6)
     assert lookup.row(dict(zip(table.space, table.x[77].tolist(), strict=True))) == 77
 
 
