@@ -24,6 +24,7 @@ def learned(name):
     return params, np.asarray(learn(params, keys)), np.asarray(learn(params, keys))
 
 
+@pytest.mark.slow
 def test_returns_rise_over_episodes():
     returns = learned(ROOM.name)[1]
     assert returns.shape == (NUM_TASKS, NUM_EPISODES) and returns.dtype == np.float32

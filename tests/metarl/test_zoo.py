@@ -78,7 +78,8 @@ def test_a_target_rule_gives_targets_for_a_rollout(name, key):
     np.testing.assert_array_equal(early.pi_hat, again.pi_hat)
 
 
-@pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[:-1]), NAMES[-1]])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_a_rule_reproduces_its_stored_evaluation(name):
     """The first 48 of the stored tasks live again, as long as the longest trained life.
 
