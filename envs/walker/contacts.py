@@ -40,9 +40,10 @@ def find_contacts(body: Body, at: Pose, terrain: Terrain, place: Any) -> Contact
     world = Vector(corners.x + at.root.x[None, None], corners.y + at.root.y[None, None])
     points = Vector(world.x.reshape(-1, *flat[2:]), world.y.reshape(-1, *flat[2:]))
     depth, normal = terrain.surface(place, points)
-    boxes = _joined(at.knee, at.hip), _joined(at.lower, at.upper)
+    half, axis = body.length[None] * 0.5, _joined(at.lower, at.upper)
+    middle = _joined(at.knee, at.hip) + axis * half
     widths = [jnp.broadcast_to(one[None], at.hip.x.shape) for one in (body.lower_width, body.upper_width)]
-    inside = _corner_inside(at.root, terrain, place, boxes, body.length[None] * 0.5, jnp.concatenate(widths) * 0.5)
+    inside = _corner_inside(at.root, terrain, place, (middle, axis), half, jnp.concatenate(widths) * 0.5)
     inside = jax.tree.map(lambda leaf: leaf.reshape(2, *flat[1:]), inside)
     normal = Vector(normal.x.reshape(flat), normal.y.reshape(flat))
     depth = jnp.concatenate([depth.reshape(flat), inside.depth])

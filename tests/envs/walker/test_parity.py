@@ -17,7 +17,7 @@ MARGIN = 1.5
 
 @pytest.mark.skipif(not ARCHIVE.exists(), reason=f"no Box2D trajectories in {ARCHIVE.parent}")
 @pytest.mark.parametrize(
-    "group", [group if group == "default_flat" else pytest.param(group, marks=pytest.mark.slow) for group in BODIES]
+    "group", [group if group == "default_stumps" else pytest.param(group, marks=pytest.mark.slow) for group in BODIES]
 )
 def test_median_errors_after_ten_steps_are_within_limits(group):
     with np.load(ARCHIVE) as archive:
