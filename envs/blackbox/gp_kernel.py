@@ -125,11 +125,9 @@ def affine_gp_nll(
     (seen_x, seen_y), (x, y) = context, targets
     number, is_seen = seen_y.shape[0], jnp.ones(seen_y.shape, bool)
     factor = masked_cholesky(covariance(kernel, seen_x, seen_x), is_seen, kernel.noise)
-    cross = covariance(kernel, seen_x, x)
-    level, variance = masked_posterior(
-        factor, cross, jnp.ones_like(seen_y), is_seen
-    )  # of a function that is 1 all over
-    white_one, white_y = (solve_lower(factor, column[:, None])[:, 0] for column in (jnp.ones_like(seen_y), seen_y))
+    cross, one = covariance(kernel, seen_x, x), jnp.ones_like(seen_y)
+    level, variance = masked_posterior(factor, cross, one, is_seen)  # what is expected where all values are 1
+    white_one, white_y = (solve_lower(factor, column[:, None])[:, 0] for column in (one, seen_y))
     precision = jnp.sum(white_one**2)
     mean = jnp.sum(white_one * white_y) / precision
     squared = jnp.sum((white_y - mean * white_one) ** 2) / (number - 1)

@@ -23,6 +23,8 @@ from metarl.metabo.export import find_nap
 from metarl.metabo.nap import NAP, shown_to
 from metarl.metabo.trajectory import run_trajectory
 
+HOW_TRAINED = {"stop_gradient", "residual"}
+"""Settings of a model that say nothing about what its parameters are."""
 VALIDATION_BATCH = 7
 """Trajectories of a validation at once."""
 
@@ -39,10 +41,9 @@ def load_start(start: str, settings: dict[str, Any]) -> Any:
         ValueError: if there is no such model, or it was made with other settings than these.
     """
     trained = find_nap(start)
-    keys = sorted(settings.keys() | trained.settings.keys())
-    differing = [key for key in keys if settings.get(key) != trained.settings.get(key)]
-    # What these say is how a model is trained, not what it is made of.
-    if differing := [key for key in differing if key not in ("stop_gradient", "residual")]:
+    parts = (settings.keys() | trained.settings.keys()) - HOW_TRAINED
+    differing = sorted(key for key in parts if settings.get(key) != trained.settings.get(key))
+    if differing:
         told = ", ".join(f"model.{key} = {trained.settings.get(key)} (not {settings.get(key)})" for key in differing)
         raise ValueError(f"start is {start}, which was made with {told}; give the same, or another start")
     return trained.params
