@@ -129,4 +129,4 @@ def test_dimensions_that_no_pool_uses_can_be_left_out():
 def test_an_unknown_suite_is_refused():
     with pytest.raises(ValueError, match="there is no suite called 'xbg'; did you mean xgb"):
         make_suite("xbg")
-    assert list(SUITES) == ["xgb", "hpo-tables", "bbob"] and list(LIVE) == ["sklearn", "abc", "scip"]
+    assert list(SUITES) == ["xgb", "xgb-valid", "hpo-tables", "bbob"] and list(LIVE) == ["sklearn", "abc", "scip"]
