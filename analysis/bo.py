@@ -30,7 +30,7 @@ WORDS = (
 )
 FIRST_PHASE_ONLY = "This run has no second phase: only predictions were trained, and expected improvement chooses."
 DEFAULT_HORIZON = 45
-TABLE_SUITES = ("xgb", "hpo-tables")
+TABLE_SUITES = ("xgb", "xgb-valid", "hpo-tables")
 """Suites that a page may read again: the others need packages, or programs that take their time."""
 
 
