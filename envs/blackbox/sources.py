@@ -1,7 +1,7 @@
 """Families of pools by name, to train on: none of them can reach a table of another split."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from envs.blackbox.environment import BlackBox
 from envs.blackbox.gp_laws import LAWS
@@ -62,9 +62,8 @@ def _prior(
     max_dimensions: int = 8,
     kinds: str = "mixed",
     output_share: float = 0.2,
-    law: str = "log-uniform",
+    law: Literal["log-uniform", "hebo", "known"] = "log-uniform",
 ) -> GPPrior:
-    check_name(law, LAWS, "law of hyper-parameters")
     return gp_prior(
         num_candidates=env.num_candidates,
         dimensions=(min_dimensions, max_dimensions),

@@ -42,8 +42,8 @@ def test_between_measured_configurations_the_nearest_answers_where_they_are_even
     assert np.histogram(evened(table.x)[:, 3], bins=5, range=(0, 1))[0].min() > 150  # of 1000
     for point in np.random.default_rng(1).uniform(size=(100, 6)):
         row = lookup.row(dict(zip(table.space, point.tolist(), strict=True)))
-        distances = np.linalg.norm(evened(table.x) - evened(point[None]), axis=1)
-        assert distances[row] == pytest.approx(distances.min(), abs=1e-6)
+        distances = np.linalg.norm(evened(table.x.astype(np.float64)) - evened(point[None]), axis=1)
+        assert distances[row] == pytest.approx(distances.min(), abs=1e-12)
     assert lookup.row(dict(zip(table.space, table.x[77].tolist(), strict=True))) == 77
 
 

@@ -10,6 +10,7 @@ import pytest
 import envs.blackbox
 import metarl.metabo
 from envs.blackbox import sources, splits, tables
+from envs.blackbox.gp_laws import LAWS
 from envs.blackbox.sources import SOURCES, make_prior, make_source
 from envs.blackbox.splits import TEST, TRAIN, VALID
 from envs.blackbox.task import CATEGORICAL, MAX_DIMENSIONS, NUMERIC, UNUSED
@@ -73,6 +74,7 @@ def test_no_table_can_be_named_as_a_source(name):
         ("gp-prior@kinds=odd", "kinds='odd'"),
         ("gp-prior@min_dimensions=5,max_dimensions=2", "5 to 2 dimensions"),
         ("tables@num_rows=100000", "100000 rows were asked"),
+        ("gp-prior@law=x", "law='x'; choose one of log-uniform, hebo, known"),
         ("tables@num_rows=10", "pools of 110 candidates were asked of a bank of 10 rows"),
     ],
 )
@@ -90,6 +92,12 @@ def test_options_reach_the_prior():
     assert (prior.dimensions, prior.kinds, prior.output_share) == ((1, 1), "numeric", 0.5)
     task, kernel = jax.jit(prior.sample_with_kernel)(jax.random.key(0))
     assert task.params.kind[0] == NUMERIC == kernel.kind[0]
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_laws_are_named(law):
+    found, made = make_prior(f"gp-prior@law={law}").law, LAWS[law]()
+    assert (found.shapes, found.max_log_warp, found.irrelevant_share) == made[2:]
 
 
 def test_only_a_prior_has_a_law():
