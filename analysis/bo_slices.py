@@ -116,7 +116,7 @@ def _looker(
     num_dimensions = int(model.settings.get("num_dimensions", MAX_DIMENSIONS))
     kind = jnp.array([NUMERIC] * x.shape[1] + [UNUSED] * (num_dimensions - x.shape[1]), jnp.int32)
     candidates = jnp.pad(jnp.asarray(x, jnp.float32), ((0, 0), (0, num_dimensions - x.shape[1])))
-    low, size = (0.0, 1.0) if model.nap.standardises else (np.min(y), np.ptp(y))
+    low, size = (np.min(y), np.ptp(y)) if model.nap.values == "range" else (0.0, 1.0)
     values, learned = jnp.asarray((y - low) / size, jnp.float32), model.head == "acquisition"
 
     @jax.jit

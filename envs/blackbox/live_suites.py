@@ -65,9 +65,19 @@ def scip_tables(num_configs: int = NUM_CONFIGS, track: Track = iter) -> Built:
 
 def built_pools(tables: Built, *, horizon: int, num_seeds: int) -> tuple[tuple[str, ...], BlackBoxParams, Any]:
     """Returns (task of each pool, pools [K], initial points [K, I]) of tables, with seeds for starts."""
+    initial = [
+        np.random.default_rng((number, seed)).choice(len(table.y), NUM_INIT, replace=False)
+        for number, (_, table) in enumerate(tables)
+        for seed in range(num_seeds)
+    ]
+    return *stacked_pools(tables, horizon=horizon, num_seeds=num_seeds), jnp.asarray(np.stack(initial), jnp.int32)
+
+
+def stacked_pools(tables: Built, *, horizon: int, num_seeds: int) -> tuple[tuple[str, ...], BlackBoxParams]:
+    """Returns (task of each pool, pools [K]) of tables, each `num_seeds` times, padded to the largest."""
     size = max(len(table.y) for _, table in tables)
-    tasks, pools, initial = [], [], []
-    for number, (name, table) in enumerate(tables):
+    tasks, pools = [], []
+    for name, table in tables:
         missing = size - len(table.y)
         pool = pool_params(
             jnp.asarray(np.pad(table.x, ((0, missing), (0, 0)))),
@@ -76,13 +86,9 @@ def built_pools(tables: Built, *, horizon: int, num_seeds: int) -> tuple[tuple[s
             is_valid=jnp.arange(size) < len(table.y),
             horizon=horizon,
         )
-        for seed in range(num_seeds):
-            law = np.random.default_rng((number, seed))
-            tasks.append(name)
-            pools.append(pool)
-            initial.append(law.choice(len(table.y), NUM_INIT, replace=False))
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *pools)
-    return tuple(tasks), params, jnp.asarray(np.stack(initial), jnp.int32)
+        tasks += [name] * num_seeds
+        pools += [pool] * num_seeds
+    return tuple(tasks), jax.tree.map(lambda *leaves: jnp.stack(leaves), *pools)
 
 
 LIVE: dict[str, Callable[[int, Track], Built]] = {"sklearn": sklearn_tables, "abc": abc_tables, "scip": scip_tables}

@@ -25,12 +25,14 @@ class EvaluateNAPArguments:
     suite: tuple[SuiteName, ...] = ("xgb",)
     """What is optimised. xgb: 13 tables of XGBoost; xgb-valid: the 14 that validate; hpo-tables: 6 other measured
     tables; bbob: 24 test functions in 2, 3 and 5 dimensions; sklearn, abc, scip: classifiers, logic synthesis and
-    integer programs, evaluated here and kept; optuna: studies of 20 whole tables by samplers for Optuna, the model's
-    beside TPE and random (extra optuna)."""
+    integer programs, evaluated here and kept; hpob: the test tasks of HPO-B, space by space (--hpob); optuna: studies
+    of 20 whole tables by samplers for Optuna, the model's beside TPE and random (extra optuna)."""
     horizon: int = 45
     """Evaluations after the five initial ones; for optuna, trials in all, the five start-up ones included."""
     seeds: int = 5
     """Starts, or studies, in each task."""
+    hpob: Path | None = None
+    """Folder with the four files of HPO-B, which are not shipped. Its protocol has 100 evaluations and 5 starts."""
     batch_size: int = 32
     """Trajectories at once; memory is linear in it."""
     seed: int = 0
@@ -50,7 +52,13 @@ def evaluate_nap(words: list[str]) -> None:
     check_output(out, (".npz", ".html"))
     if not 0 <= arguments.seed < 2**32:
         raise ValueError(f"--seed is {arguments.seed}; it must lie in [0, 2^32)")
-    config = ScoringConfig(arguments.suite, arguments.horizon, arguments.seeds, arguments.batch_size)
+    config = ScoringConfig(
+        arguments.suite,
+        arguments.horizon,
+        arguments.seeds,
+        arguments.batch_size,
+        None if arguments.hpob is None else str(arguments.hpob),
+    )
     prepare_jax()
     from metarl.experiments.examine_nap import examine
     from metarl.metabo.export import load_nap

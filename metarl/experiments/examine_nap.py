@@ -1,12 +1,13 @@
 """How well a neural process optimises and predicts, beside its rivals, on tasks that it was not trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from envs.blackbox.environment import BlackBox
+from envs.blackbox.hpob_suite import hpob_suites
 from envs.blackbox.live_suites import Track
 from envs.blackbox.suites import Suite, make_suite, narrow
 from envs.blackbox.task import by_range
@@ -115,12 +116,19 @@ def examine(
             )
             rows, curves = rows + found.rows, curves | found.curves
             continue
-        suite = make_suite(name, horizon=config.horizon, num_seeds=config.seeds, track=track)
-        found = examine_optimisers(arms, suite, seed=seed, batch_size=config.batch_size, report=report)
-        report(f"{name}: predictions")
-        rows += found.rows + predictions(model, suite, seed=seed, batch_size=config.batch_size)
-        curves |= found.curves
+        for suite in _suites(name, config, track):
+            found = examine_optimisers(arms, suite, seed=seed, batch_size=config.batch_size, report=report)
+            report(f"{suite.name}: predictions")
+            rows += found.rows + predictions(model, suite, seed=seed, batch_size=config.batch_size)
+            curves |= found.curves
     return NAPFindings(rows, curves)
+
+
+def _suites(name: str, config: ScoringConfig, track: Track) -> Iterable[Suite]:
+    """Returns the suites of a name: one, or one per search space."""
+    if name == "hpob" and config.hpob is not None:
+        return hpob_suites(config.hpob, horizon=config.horizon, num_seeds=config.seeds)
+    return [make_suite(name, horizon=config.horizon, num_seeds=config.seeds, track=track)]
 
 
 def examine_run(

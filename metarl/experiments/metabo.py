@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from metarl.experiments.base import Experiment, Metrics
-from metarl.experiments.metabo_build import build_optimisers, build_sources, load_start, make_validation, model_settings
+from metarl.experiments.metabo_build import build_optimisers, build_sources, load_start, make_validation
 from metarl.experiments.metabo_config import MetaboConfig
 from metarl.experiments.metabo_phases import LikelihoodConfig
 from metarl.experiments.metabo_policy import POLICY_METRICS, make_policy_step
@@ -58,9 +58,9 @@ def make_metabo(config: MetaboConfig, *, mesh: Any = None) -> Metabo:
     Raises:
         ValueError: if sizes do not fit together or something is unknown.
     """
-    settings = model_settings(config)
+    settings = config.model.settings
     nap = make_nap(**settings)
-    families = build_sources(config.tasks, config.policy.horizon)
+    families = build_sources(config)
     likelihood_optimiser, policy_optimiser = build_optimisers(config)
     batches = partial(make_batches, families, config.tasks.shares, permuted=config.tasks.permuted)
     predict = _make_likelihood_step(config.likelihood, nap, batches(config.likelihood.batch_size), likelihood_optimiser)
@@ -95,9 +95,7 @@ def _make_likelihood_step(
         key_tasks, key_contexts = jax.random.split(key)
         tasks = jax.tree.map(lambda leaf: split(leaf, mesh), sample(key_tasks))
         keys = jax.random.split(key_contexts, config.batch_size)
-        one = partial(
-            context_loss, nap, params, max_context=config.max_context, with_replacement=config.with_replacement
-        )
+        one = partial(context_loss, nap, params, **config.context)
         return jnp.mean(jax.vmap(one)(tasks, keys))
 
     def predict(state: MetaboState, key: Array, mesh: Any = None) -> tuple[MetaboState, Metrics]:

@@ -15,7 +15,7 @@ from envs.blackbox.sources import make_source
 from envs.blackbox.splits import VALID
 from envs.blackbox.task import by_range, regret
 from envs.family import Task, TaskFamily
-from metarl.experiments.metabo_config import MetaboConfig, TasksConfig
+from metarl.experiments.metabo_config import MetaboConfig
 from metarl.experiments.metabo_phases import PolicyConfig
 from metarl.experiments.metabo_policy import part_of
 from metarl.metabo.acquisitions import nap_optimiser
@@ -27,11 +27,6 @@ HOW_TRAINED = {"stop_gradient", "residual"}
 """Settings of a model that say nothing about what its parameters are."""
 VALIDATION_BATCH = 7
 """Trajectories of a validation at once."""
-
-
-def model_settings(config: MetaboConfig) -> dict[str, Any]:
-    """Returns the arguments of `make_nap` that make the model of a run, as JSON values."""
-    return config.model.settings | ({"standardises": False} if config.tasks.oracle_normalised else {})
 
 
 def load_start(start: str, settings: dict[str, Any]) -> Any:
@@ -49,14 +44,15 @@ def load_start(start: str, settings: dict[str, Any]) -> Any:
     return trained.params
 
 
-def build_sources(config: TasksConfig, horizon: int) -> list[TaskFamily]:
-    """Returns the families that pools are drawn from.
+def build_sources(config: MetaboConfig) -> list[TaskFamily]:
+    """Returns the families that pools are drawn from, as the model of the run sees their values.
 
     Raises:
         ValueError: if one is unknown or its options are wrong.
     """
-    families = [make_source(spec, num_candidates=config.num_candidates, horizon=horizon) for spec in config.sources]
-    return [normalised(family) for family in families] if config.oracle_normalised else families
+    sizes = {"num_candidates": config.tasks.num_candidates, "horizon": config.policy.horizon}
+    families = [make_source(spec, **sizes) for spec in config.tasks.sources]
+    return [normalised(family) for family in families] if config.model.values == "range" else families
 
 
 def normalised(family: TaskFamily) -> TaskFamily:

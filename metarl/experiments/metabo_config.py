@@ -6,9 +6,9 @@ from typing import Any, Literal
 from metarl.experiments.config_checks import require, require_counts, require_positive
 from metarl.experiments.metabo_phases import INITIAL_POINTS, LikelihoodConfig, PolicyConfig
 
-SuiteName = Literal["xgb", "xgb-valid", "hpo-tables", "bbob", "sklearn", "abc", "scip", "optuna"]
+SuiteName = Literal["xgb", "xgb-valid", "hpo-tables", "bbob", "sklearn", "abc", "scip", "hpob", "optuna"]
 """What can be optimised in an examination."""
-PAPER_CHOICES = {"activation": "gelu", "residual": False, "stop_gradient": False}
+PAPER_CHOICES = {"activation": "gelu", "bar_limit": 10.0, "residual": False, "stop_gradient": False}
 """What the architecture of the public code leaves no choice about."""
 
 
@@ -18,7 +18,12 @@ class NAPConfig:
 
     architecture: Literal["default", "paper"] = "default"
     """Ours, or that of the public code of Maraval et al. 2023, whose activation is gelu, whose acquisition has no
-    residual and whose parts are all moved by rewards; it needs tasks.oracle_normalised."""
+    residual and whose parts are all moved by rewards; it needs model.values = range."""
+    values: Literal["standardised", "raw", "range"] = "standardised"
+    """How values are seen: standardised by what has been evaluated, for any objective; raw, as they are, where their
+    units are those of training; or as shares of the range of their whole pool, in training and in every examination.
+    The range tells how far the best is, which no optimiser can know: results are labelled oracle-normalised, as is the
+    public code. Users can ask a model only if it standardises."""
     width: int = 64
     """Size of a token."""
     num_layers: int = 3
@@ -29,6 +34,8 @@ class NAPConfig:
     """Hidden units of the perceptrons as a multiple of the width."""
     num_bars: int = 128
     """Bars of the predictive distribution."""
+    bar_limit: float = 10.0
+    """Where the tails of that distribution begin, in the units in which values are seen."""
     activation: Literal["gelu", "relu"] = "relu"
     """Of the transformer's perceptrons; relu is cheaper on CPU."""
     residual: bool = True
@@ -44,6 +51,7 @@ class NAPConfig:
             f"model.num_heads is {self.num_heads}; it must divide model.width = {self.width}",
         )
         require(self.num_bars >= 4, f"model.num_bars is {self.num_bars}; it must be at least 4")
+        require_positive("model.", bar_limit=self.bar_limit)
         if self.architecture == "paper":
             for name, needed in PAPER_CHOICES.items():
                 given = getattr(self, name)
@@ -51,6 +59,11 @@ class NAPConfig:
                     given == needed,
                     f"model.{name} is {given}; with model.architecture = paper it must be {needed}, as in that code",
                 )
+            require(
+                self.values == "range",
+                f"model.values is {self.values}; with model.architecture = paper it must be range, because the bars of "
+                "that network reach from -0.1 to 1.1",
+            )
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -74,10 +87,6 @@ class TasksConfig:
     permuted: float = 0.0
     """Share of the tasks whose dimensions are in random order and whose categories have random labels: a model that is
     to serve spaces it has never seen needs them, one for a single space does not."""
-    oracle_normalised: bool = False
-    """Whether the model sees values as shares of the range of their whole pool, in training and in every examination,
-    instead of standardised by what has been evaluated. The range tells how far the best is, which no optimiser can
-    know: results are labelled oracle-normalised, and users cannot ask such a model. As in the public code."""
 
     def __post_init__(self):
         require_counts("tasks.", num_candidates=self.num_candidates)
@@ -115,14 +124,16 @@ class ScoringConfig:
     suites: tuple[SuiteName, ...] = ("xgb",)
     """What is optimised. xgb: tables of XGBoost, new data sets in a known space; xgb-valid: the tables that validate;
     hpo-tables: other measured tables, of which some are of known spaces; bbob: test functions, which are new; sklearn,
-    abc, scip: real tools; optuna: studies of 20 whole tables by the model as a sampler for Optuna, beside its own
-    samplers."""
+    abc, scip: real tools; hpob: the test tasks of that benchmark, space by space; optuna: studies of 20 whole tables by
+    the model as a sampler for Optuna, beside its own samplers."""
     horizon: int = 45
     """Evaluations after the initial ones; for optuna, trials of a study, the five start-up ones included."""
     seeds: int = 5
     """Starts in each table."""
     batch_size: int = 32
     """Trajectories at once; memory is linear in it."""
+    hpob: str | None = None
+    """Folder with the four files of HPO-B, which are not shipped; the suite hpob needs it."""
     num_prior_tasks: int = 512
     """Functions of a source gp-prior on which predictions are held against exact inference; 0 for none."""
 
@@ -130,6 +141,10 @@ class ScoringConfig:
         require(self.num_prior_tasks >= 0, f"scoring.num_prior_tasks is {self.num_prior_tasks}; it must be at least 0")
         require_counts("scoring.", horizon=self.horizon, seeds=self.seeds, batch_size=self.batch_size)
         require(len(self.suites) > 0, "scoring.suites is empty; give at least one, such as xgb")
+        require(
+            "hpob" not in self.suites or self.hpob is not None,
+            "the suite hpob needs the folder with the four files of HPO-B; name it as hpob",
+        )
         require(
             "optuna" not in self.suites or self.horizon > INITIAL_POINTS,
             f"scoring.horizon is {self.horizon}; the suite optuna counts its {INITIAL_POINTS} start-up trials, so it "
@@ -175,11 +190,6 @@ class MetaboConfig:
         )
         require(
             top_k is None or top_k <= room, f"policy.top_k is {top_k}; it must not exceed tasks.num_candidates = {room}"
-        )
-        require(
-            self.model.architecture == "default" or self.tasks.oracle_normalised,
-            "tasks.oracle_normalised is False; with model.architecture = paper it must be True, because the bars of "
-            "that network reach from -0.1 to 1.1",
         )
 
     @property

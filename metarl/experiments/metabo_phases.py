@@ -1,7 +1,7 @@
 """The two phases of meta-Bayesian optimisation: likelihood, then reinforcement learning. Light to import."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from metarl.experiments.config_checks import require, require_counts, require_positive
 
@@ -25,9 +25,16 @@ class LikelihoodConfig:
     """Gradients are clipped to this global norm."""
     max_context: int = 50
     """Most evaluations of a context."""
+    counts: Literal["uniform", "log-uniform"] = "uniform"
+    """Law of the number of evaluations in a context; log-uniform ones are as often 2 or 3 as 4 to 7."""
     with_replacement: bool = False
     """Whether a context is drawn with replacement, from 1 evaluation upwards, and the whole pool is predicted, context
     included, in both phases; otherwise it has 2 or more, all different, and what is left is predicted."""
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """Arguments of `metarl.metabo.likelihood.context_loss` that say what a context is."""
+        return {name: getattr(self, name) for name in ("max_context", "counts", "with_replacement")}
 
     def __post_init__(self):
         counts = ("updates_per_step", "batch_size", "max_context")

@@ -121,12 +121,7 @@ def _make_gradients(
     policy_loss = make_policy_loss(
         nap, clip=settings.clip, temperature=settings.temperature, rereads=not config.model.stop_gradient
     )
-    likelihood = partial(
-        context_loss,
-        nap,
-        max_context=config.likelihood.max_context,
-        with_replacement=config.likelihood.with_replacement,
-    )
+    likelihood = partial(context_loss, nap, **config.likelihood.context)
 
     def loss(params: Any, batch: Any, key: Array) -> tuple[Array, tuple[PolicyLoss, Array]]:
         over_steps = jax.vmap(policy_loss, (None, None, 0, 0, 0))

@@ -43,6 +43,7 @@ SMOKE = MetaboConfig(
 PAPER = MetaboConfig(
     model=NAPConfig(
         architecture="paper",
+        values="range",
         width=512,
         num_layers=6,
         num_bars=1000,
@@ -50,7 +51,7 @@ PAPER = MetaboConfig(
         residual=False,
         stop_gradient=False,
     ),
-    tasks=TasksConfig(sources=("xgb-bank",), shares=(1.0,), num_candidates=1000, oracle_normalised=True),
+    tasks=TasksConfig(sources=("xgb-bank",), shares=(1.0,), num_candidates=1000),
     likelihood=LikelihoodConfig(updates=0, max_context=23, with_replacement=True),
     policy=PolicyConfig(
         iterations=2000,

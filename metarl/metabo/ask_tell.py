@@ -15,10 +15,11 @@ from metarl.metabo.candidates import keys_of, nearest, sobol
 from metarl.metabo.export import TrainedNAP, find_nap
 from metarl.metabo.space import MAX_DIMENSIONS, Config, Dimension, Fixed, Space, space_of
 from metarl.metabo.suggest import NUM_CANDIDATES, Known, Search
+from metarl.metabo.transforms import transform_of
 
 SCHEMA = 1
 """Version of the layout of saved optimisers."""
-SETTINGS = ("maximize", "seed", "num_init", "horizon")
+SETTINGS = ("maximize", "seed", "num_init", "horizon", "transform")
 DESIGN, SEARCH = 0, 1
 """Streams of random numbers of one seed."""
 
@@ -53,6 +54,7 @@ class Optimizer:
         seed: int = 0,
         num_init: int = 5,
         horizon: int = 50,
+        transform: str = "none",
     ) -> None:
         """Makes an optimiser that knows nothing yet.
 
@@ -63,14 +65,18 @@ class Optimizer:
             seed: of everything random, >= 0.
             num_init: results before the model has its say.
             horizon: T, results after those that the model is to expect; going on beyond it is allowed.
+            transform: what the model is shown instead of values, one of `metarl.metabo.transforms.TRANSFORMS`: `log`
+                for losses over orders of magnitude, `copula` for objectives some of whose values are absurdly bad.
 
         Raises:
-            ValueError: if there is no such model or a number is out of range.
+            ValueError: if there is no such model or transform, or a number is out of range.
         """
         if seed < 0 or num_init < 0 or horizon < 1:
             raise ValueError(
                 f"seed={seed}, num_init={num_init}, horizon={horizon} were given; they must be >= 0, >= 0 and >= 1"
             )
+        transform_of(transform)
+        self.transform = transform
         self.space = space if isinstance(space, Space) else Space(space)
         self.trained = find_nap(checkpoint)
         self.maximize, self.seed, self.num_init, self.horizon = maximize, seed, num_init, horizon
@@ -130,7 +136,8 @@ class Optimizer:
             values: the value of each; None, NaN or an infinity: the evaluation failed.
 
         Raises:
-            ValueError: if a configuration is not in the space or the counts differ; nothing has been taken in then.
+            ValueError: if a configuration is not in the space, the counts differ, or values do not allow the transform;
+                nothing has been taken in then.
         """
         if isinstance(configs, Mapping):
             configs, values = [configs], [values]  # type: ignore[assignment, list-item]
@@ -139,6 +146,8 @@ class Optimizer:
             raise ValueError(
                 f"{len(configs)} configurations and {len(numbers)} values were told; give one value for each"
             )
+        finite = [value for value in (*(result.value for result in self.results), *numbers) if value is not None]
+        transform_of(self.transform)(np.asarray(finite))
         x = self.space.encode(configs)
         self._x = np.concatenate([self._x, x])
         self.results += [Result(self.space.clean(c), value) for c, value in zip(configs, numbers, strict=True)]
@@ -212,7 +221,7 @@ class Optimizer:
     def _choose(self, known: Known, allowed: Float64[np.ndarray, "n D"] | None) -> Float64[np.ndarray, " D"]:
         """Returns the next row."""
         progress = min(max(len(known.y) - self.num_init, 0) / self.horizon, 1.0)
-        search = Search(self.trained, self.space, known, progress)
+        search = Search(self.trained, self.space, known, progress, self.transform)
         if len(known.y) < self.num_init or (self.num_init > 0 and not np.isfinite(known.y).any()):
             return self._designed(search, allowed)
         if allowed is not None:

@@ -104,9 +104,10 @@ def find_nap(checkpoint: str | os.PathLike | TrainedNAP | None = None) -> Traine
 def _checked(trained: TrainedNAP) -> TrainedNAP:
     """Returns the model, if it can optimise something whose best value is not known."""
     if not trained.nap.standardises:
+        needs = {"range": "the best and the worst value in advance", "raw": "values in the units of its training"}
         raise ValueError(
-            "the model is oracle-normalised: it needs the best and the worst value in advance, which nobody has; "
-            "examine it with 'metarl evaluate', or give one trained without tasks.oracle_normalised"
+            f"the model sees values as {trained.nap.values}: it needs {needs[trained.nap.values]}, which nobody has; "
+            "examine it with 'metarl evaluate', or give one trained with model.values = standardised"
         )
     return trained
 

@@ -16,6 +16,10 @@ MIN_CONTEXT = 2
 """Fewest points of a context without repetitions; one has no spread to measure values by."""
 
 
+COUNTS = ("uniform", "log-uniform")
+"""Laws of the number of evaluations in a context."""
+
+
 class Question(NamedTuple):
     """What is shown and what is asked of one pool, by place."""
 
@@ -28,13 +32,20 @@ class Question(NamedTuple):
 
 
 def context_loss(
-    nap: NAP, params: Any, task: Any, key: Array, *, max_context: int, with_replacement: bool = False
+    nap: NAP,
+    params: Any,
+    task: Any,
+    key: Array,
+    *,
+    max_context: int,
+    counts: str = "uniform",
+    with_replacement: bool = False,
 ) -> Float[Array, ""]:
     """Returns the mean negative log-likelihood of a pool's values given some of them, in the units of the model.
 
-    The context is the first n of `max_context` candidates in random order, n ~ U{2, …, max_context}; what is predicted
-    are the candidates behind, so that no value is both. With replacement, n ~ U{1, …, max_context} draws are the
-    context and all candidates are predicted, those of the context included, as in huawei-noah/HEBO. Consumes the key.
+    The context is the first n of `max_context` candidates in random order, 2 <= n <= max_context; what is predicted
+    are the candidates behind, so that no value is both. With replacement, 1 <= n <= max_context draws are the context
+    and all candidates are predicted, those of the context included, as in huawei-noah/HEBO. Consumes the key.
 
     Args:
         nap: the model.
@@ -42,9 +53,10 @@ def context_loss(
         task: a pool of N > `max_context` candidates.
         key: randomness.
         max_context: most points of a context.
+        counts: law of n, one of `COUNTS`; log-uniform numbers below `max_context + 1` are rounded down.
         with_replacement: whether a candidate may be drawn again.
     """
-    asked = (_repeated if with_replacement else _apart)(task, key, max_context)
+    asked = (_repeated if with_replacement else _apart)(task, key, max_context, counts)
     context, rest = asked.context, asked.targets
     seen = Evaluations(task.x[context], task.y[context], asked.is_seen)
     belief = nap.believe(params, task.kind, seen, task.x[rest])
@@ -57,20 +69,29 @@ def context_loss(
     return jnp.sum(losses * weight) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
-def _apart(task: Any, key: Array, max_context: int) -> Question:
+def _apart(task: Any, key: Array, max_context: int, counts: str) -> Question:
     """Returns a context without repetitions and everything behind it; consumes the key."""
     key_order, key_count = jax.random.split(key)
     order = jnp.argsort(jnp.where(task.is_valid, jax.random.uniform(key_order, task.y.shape), 2.0))
-    count = jax.random.randint(key_count, (), MIN_CONTEXT, max_context + 1)
+    count = _count(key_count, MIN_CONTEXT, max_context, counts)
     context = order[:max_context]
     return Question(context, (jnp.arange(max_context) < count) & task.is_valid[context], order[max_context:])
 
 
-def _repeated(task: Any, key: Array, max_context: int) -> Question:
+def _repeated(task: Any, key: Array, max_context: int, counts: str) -> Question:
     """Returns a context drawn with replacement and the whole pool; consumes the key."""
     key_places, key_count = jax.random.split(key)
     valid_first = jnp.argsort(~task.is_valid, stable=True)
     num_valid = jnp.sum(task.is_valid.astype(jnp.int32))
     context = valid_first[jax.random.randint(key_places, (max_context,), 0, num_valid)]
-    count = jax.random.randint(key_count, (), 1, max_context + 1)
+    count = _count(key_count, 1, max_context, counts)
     return Question(context, jnp.arange(max_context) < count, jnp.arange(task.y.shape[0]))
+
+
+def _count(key: Array, least: int, most: int, law: str) -> Int[Array, ""]:
+    """Returns how many evaluations a context has; consumes the key."""
+    if law == "uniform":
+        return jax.random.randint(key, (), least, most + 1)
+    ends = jnp.log(jnp.array([least, most + 1], jnp.float32))
+    drawn = jnp.exp(jax.random.uniform(key, (), minval=ends[0], maxval=ends[1]))
+    return jnp.clip(drawn.astype(jnp.int32), least, most)

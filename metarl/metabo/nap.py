@@ -25,6 +25,9 @@ ORACLE = "-oracle-normalised"
 """Behind the names of results of models that see values by the range of the whole pool."""
 ARCHITECTURES: dict[str, type[NAPNetwork] | type[PaperNetwork]] = {"default": NAPNetwork, "paper": PaperNetwork}
 """Networks by name."""
+VALUES = ("standardised", "raw", "range")
+"""How a model sees values: by the mean and the spread of those evaluated; as they are, for tasks whose units are
+known; or as shares of the range of their whole pool, as in the public code, which no optimiser can know."""
 
 
 class Scale(NamedTuple):
@@ -62,13 +65,18 @@ class NAP(NamedTuple):
     """`prefer(params, belief, progress) -> logits [N]` of the learned acquisition."""
     value: Callable[[Any, Belief, Array], Array]
     """`value(params, belief, progress)`: the critic's estimate of the return from here on."""
-    standardises: bool = True
-    """Whether values are standardised by what has been evaluated; otherwise they come as shares of the pool's range."""
+    values: str = "standardised"
+    """One of `VALUES`."""
 
     @property
     def bars(self) -> Bars:
         """The predictive distribution."""
         return self.network.bars
+
+    @property
+    def standardises(self) -> bool:
+        """Whether its units are those of what has been evaluated, so that any objective will do."""
+        return self.values == "standardised"
 
 
 def scale_of(y: Float[Array, " L"], is_seen: Bool[Array, " L"]) -> Scale:
@@ -83,19 +91,19 @@ def scale_of(y: Float[Array, " L"], is_seen: Bool[Array, " L"]) -> Scale:
 
 def named(nap: NAP, name: str) -> str:
     """Returns a name of something that a model did, with `ORACLE` behind it if the model was told ranges of pools."""
-    return name if nap.standardises else name + ORACLE
+    return name + ORACLE if nap.values == "range" else name
 
 
 def shown_to(nap: NAP, params: Any) -> Any:
-    """Returns a pool, or pools, as a model expects them: by their range if it does not standardise values itself."""
-    return params if nap.standardises else by_range(params)
+    """Returns a pool, or pools, as a model expects them: by their range if that is how it sees values."""
+    return by_range(params) if nap.values == "range" else params
 
 
 def make_nap(
     *,
     num_dimensions: int = MAX_DIMENSIONS,
     architecture: str = "default",
-    standardises: bool = True,
+    values: str = "standardised",
     **settings: Any,
 ) -> NAP:
     """Returns the functions of a model.
@@ -103,13 +111,14 @@ def make_nap(
     Args:
         num_dimensions: D, columns of every pool.
         architecture: one of `ARCHITECTURES`.
-        standardises: whether values are standardised by what has been evaluated; otherwise the pools that the model
-            meets must be those of `shown_to`.
+        values: one of `VALUES`; the pools that the model meets must be those of `shown_to`.
         settings: fields of the network.
 
     Raises:
-        ValueError: if the architecture is unknown.
+        ValueError: if the architecture, or the way values are seen, is unknown.
     """
+    if values not in VALUES:
+        raise ValueError(f"values can not be seen as {values!r}; choose one of {', '.join(VALUES)}")
     if architecture not in ARCHITECTURES:
         raise ValueError(f"there is no architecture {architecture!r}; choose one of {', '.join(ARCHITECTURES)}")
     network = ARCHITECTURES[architecture](**settings)
@@ -123,7 +132,11 @@ def make_nap(
         params: Any, kind: Int[Array, " D"], evaluations: Evaluations, candidates: Float[Array, "N D"]
     ) -> Belief:
         one = jnp.ones((), jnp.float32)
-        scale = scale_of(evaluations.y, evaluations.is_seen) if standardises else Scale(jnp.zeros_like(one), one)
+        scale = (
+            scale_of(evaluations.y, evaluations.is_seen)
+            if values == "standardised"
+            else Scale(jnp.zeros_like(one), one)
+        )
         z = jnp.clip(scale.standardise(evaluations.y), -CLIP, CLIP)
         seen = Evaluations(evaluations.x, z, evaluations.is_seen)
         return Belief(network.apply({"params": params}, kind, seen, candidates, method="read"), scale)
@@ -131,7 +144,7 @@ def make_nap(
     def call(method: str, params: Any, belief: Belief, progress: Float[Array, ""]) -> Any:
         return network.apply({"params": params}, belief.reading, progress, method=method)
 
-    return NAP(network, init, believe, partial(call, "acquire"), partial(call, "value"), standardises)
+    return NAP(network, init, believe, partial(call, "acquire"), partial(call, "value"), values)
 
 
 def believe_in_blocks(
@@ -188,5 +201,5 @@ def among(logits: Float[Array, " N"], is_allowed: Bool[Array, " N"]) -> Float[Ar
 
 
 def negative_log_likelihood(nap: NAP, belief: Belief, y: Float[Array, " N"]) -> Float[Array, " N"]:
-    """Returns minus the log density of each candidate's value in standardised units."""
+    """Returns minus the log density of each candidate's value in the units of the belief."""
     return -nap.bars.log_prob(belief.reading.bars, belief.scale.standardise(y))

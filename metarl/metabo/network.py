@@ -117,6 +117,8 @@ class NAPNetwork(nn.Module):
     """Hidden units of the perceptrons as a multiple of the width."""
     num_bars: int = 128
     """M, bars of the predictive distribution."""
+    bar_limit: float = 10.0
+    """Where its tails begin."""
     activation: str = "gelu"
     """Of the perceptrons in the transformer."""
     residual: bool = True
@@ -129,7 +131,7 @@ class NAPNetwork(nn.Module):
     @property
     def bars(self) -> Bars:
         """The predictive distribution."""
-        return make_bars(self.num_bars)
+        return make_bars(self.num_bars, self.bar_limit)
 
     def setup(self) -> None:
         """Makes the layers."""

@@ -17,6 +17,7 @@ import numpy as np
 from metarl.metabo.export import TrainedNAP, find_nap
 from metarl.metabo.space import Categorical, Float, Int, Space
 from metarl.metabo.suggest import Known, Search
+from metarl.metabo.transforms import transform_of
 
 try:
     import optuna
@@ -47,6 +48,7 @@ class NAPSampler(BaseSampler):
         seed: int | None = None,
         n_startup_trials: int = 5,
         horizon: int = 50,
+        transform: str = "none",
         independent_sampler: BaseSampler | None = None,
     ) -> None:
         """Makes the sampler.
@@ -56,12 +58,15 @@ class NAPSampler(BaseSampler):
             seed: what is chosen in trial n depends on it, on n and on the other trials; None: a fresh one.
             n_startup_trials: completed trials before the model has its say.
             horizon: completed trials after those that the model is to expect.
+            transform: what the model is shown instead of values, one of `metarl.metabo.transforms.TRANSFORMS`.
             independent_sampler: draws what the model does not choose; None: `RandomSampler`.
 
         Raises:
-            ValueError: if there is no such model.
+            ValueError: if there is no such model or transform.
         """
         find_nap(checkpoint)
+        transform_of(transform)
+        self._transform = transform
         self._checkpoint, self._n_startup_trials, self._horizon = checkpoint, n_startup_trials, horizon
         self._seed = np.random.SeedSequence(seed).entropy
         self._independent = RandomSampler(seed=seed) if independent_sampler is None else independent_sampler
@@ -96,7 +101,7 @@ class NAPSampler(BaseSampler):
         is_maximised = study.direction == optuna.study.StudyDirection.MAXIMIZE
         known = known_of(space, search_space, others, 1.0 if is_maximised else -1.0)
         progress = min((num_complete - self._n_startup_trials) / self._horizon, 1.0)
-        search = Search(find_nap(self._checkpoint), space, known, progress)
+        search = Search(find_nap(self._checkpoint), space, known, progress, self._transform)
         try:
             x = search.anywhere(np.random.default_rng([*_words(self._seed), trial.number]))
         except ValueError:  # everything has been tried: repeat something, as for any sampler

@@ -19,6 +19,7 @@ from metarl.metabo.export import TrainedNAP
 from metarl.metabo.nap import NAP, among
 from metarl.metabo.network import Evaluations
 from metarl.metabo.space import MAX_DIMENSIONS, Space
+from metarl.metabo.transforms import transform_of
 
 NUM_CANDIDATES, NUM_REFINED = 512, 128
 """Candidates of the first round, and of each round of refinement."""
@@ -53,14 +54,18 @@ class Context(NamedTuple):
     """Which rows are being evaluated."""
 
 
-def context_of(known: Known) -> Context:
-    """Returns what the model is shown of what is known; L is a power of two.
+def context_of(known: Known, transform: str = "none") -> Context:
+    """Returns what the model is shown of what is known, after one of `TRANSFORMS`; L is a power of two.
 
     Failures count as the worst value there is. The values are standardised here, in float64, so that a large offset
     does not swallow differences.
+
+    Raises:
+        ValueError: if the values do not allow the transform.
     """
     shown = _shown(known.y)
     y = imputed(known.y)[shown]
+    y = transform_of(transform)(y) if np.isfinite(known.y).any() else y
     std = np.std(y) if len(y) else 0.0
     y = (y - np.mean(y)) / std if std > 0.0 else np.zeros_like(y)
     count, total = len(shown), len(shown) + len(known.pending)
@@ -123,7 +128,9 @@ def make_score(nap: NAP, head: str) -> Callable[..., Float[Array, " N"]]:
 class Search:
     """A search for the candidate with the highest score, given what is known."""
 
-    def __init__(self, trained: TrainedNAP, space: Space, known: Known, progress: float) -> None:
+    def __init__(
+        self, trained: TrainedNAP, space: Space, known: Known, progress: float, transform: str = "none"
+    ) -> None:
         """Prepares what all rounds share.
 
         Args:
@@ -131,11 +138,15 @@ class Search:
             space: where.
             known: what is known.
             progress: share of the budget that is spent, in [0, 1].
+            transform: what is done to the values first, one of `TRANSFORMS`.
+
+        Raises:
+            ValueError: if the values do not allow the transform.
         """
         self.space, self.known = space, known
         self.taken = {*keys_of(known.x), *keys_of(known.pending)}
         self._score = functools.partial(
-            make_score(trained.nap, trained.head), on_device(trained), space.kind, context_of(known)
+            make_score(trained.nap, trained.head), on_device(trained), space.kind, context_of(known, transform)
         )
         self._progress, self._seed = np.float32(progress), np.int32(len(self.taken))
 

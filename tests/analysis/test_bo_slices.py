@@ -114,7 +114,7 @@ def test_a_model_without_learned_acquisition_has_one_column_fewer(plane):
 def test_a_model_that_is_told_ranges_is_drawn_in_the_units_of_the_function():
     settings = {
         "architecture": "paper",
-        "standardises": False,
+        "values": "range",
         "width": 8,
         "num_layers": 1,
         "num_heads": 2,

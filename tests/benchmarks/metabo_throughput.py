@@ -198,7 +198,7 @@ ROWS = {
 
 
 def _batches(config):
-    families = build_sources(config.tasks, config.policy.horizon)
+    families = build_sources(config)
     return partial(make_batches, families, config.tasks.shares, permuted=config.tasks.permuted)
 
 

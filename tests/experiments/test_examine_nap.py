@@ -9,7 +9,7 @@ import pytest
 
 from envs.blackbox.suites import Suite
 from envs.blackbox.task import NUMERIC, pool_params
-from metarl.experiments import examine_nap
+from metarl.experiments import examine_nap, examine_predictions
 from metarl.experiments.examine_nap import NAPFindings, arms_of, examine, examine_optimisers, examine_run
 from metarl.experiments.metabo_config import MetaboConfig, ScoringConfig
 from metarl.experiments.metabo_phases import LikelihoodConfig, PolicyConfig
@@ -17,6 +17,7 @@ from metarl.metabo.export import TrainedNAP, save_nap
 from metarl.metabo.nap import make_nap
 from metarl.metabo.optimiser import Optimiser, best_unvisited
 from metarl.metabo.scores import area_under_curve, random_regret_curve
+from tests.envs.blackbox.hpob_files import write_miniature
 
 SETTINGS: dict[str, Any] = {"width": 16, "num_layers": 1, "num_heads": 2, "num_bars": 16}
 NUM, HORIZON = 60, 6
@@ -112,7 +113,7 @@ def test_an_examination_has_a_rival_and_predictions_for_each_suite(monkeypatch):
     said = []
     found = examine(trained(), ScoringConfig(seeds=1, batch_size=2), seed=0, report=said.append)
     assert {row["arm"] for row in found.rows} == {"random", "up", "np-ei", "nap", "np"}
-    assert said == [f"ramps: {arm} in 2 trajectories" for arm in ("up", "np-ei", "nap")] + ["xgb: predictions"]
+    assert said == [f"ramps: {arm} in 2 trajectories" for arm in ("up", "np-ei", "nap")] + ["ramps: predictions"]
     # Untrained, the acquisition is expected improvement: both arms did the same.
     np.testing.assert_array_equal(found.curves["ramps/nap"], found.curves["ramps/np-ei"])
     assert found.arrays() is found.curves
@@ -140,7 +141,7 @@ def test_a_run_of_one_phase_is_not_compared_with_itself(tmp_path, monkeypatch, u
 
 def test_a_model_that_is_told_ranges_is_shown_shares_and_says_so_in_its_names():
     """It is shown values in [0, 1] whatever the pool's are, and its regrets are those of the pool itself."""
-    settings = {**SETTINGS, "standardises": False}
+    settings = {**SETTINGS, "values": "range"}
     nap = make_nap(**settings)
     told = TrainedNAP(settings, jax.jit(nap.init)(jax.random.key(0)), {"head": "acquisition"}, nap, "digest")
     assert set(arms_of(told)) == {"np-ei-oracle-normalised", "nap-oracle-normalised"}
@@ -165,3 +166,17 @@ def test_a_model_that_is_told_ranges_is_shown_shares_and_says_so_in_its_names():
     np.testing.assert_array_equal(curves["ramps/x-oracle-normalised"][:2, 1], 0.0)
     np.testing.assert_allclose(curves["ramps/x-oracle-normalised"][:, 0], curves["ramps/x"][:, 0], atol=1e-6)
     assert (curves["ramps/x"][:2, -1] > 0.1).all() and (curves["ramps/x"][2:, 1] == 0.0).all()
+
+
+def test_hpo_b_is_examined_space_by_space(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(examine_nap, "RIVALS", {})
+    monkeypatch.setattr(examine_predictions, "CONTEXTS", (5,))
+    folder, _ = write_miniature(tmp_path / "hpob")
+    config = ScoringConfig(suites=("hpob",), horizon=3, seeds=2, batch_size=4, hpob=str(folder))
+    found = examine(trained("ei"), config, seed=0)
+    assert set(found.curves) == {
+        f"hpob/{space}/{arm}" for space in ("4796", "5527") for arm in ("random", "np-ei", "tasks")
+    }
+    assert found.curves["hpob/5527/np-ei"].shape == (4, 4)
+    assert {row["env"] for row in found.rows} == {"hpob/4796", "hpob/5527"}

@@ -97,7 +97,7 @@ def test_predictions_of_a_model_that_is_told_ranges_are_in_spreads_of_the_contex
     """Flat bars over 1.2 ranges of the pool: a density of 1 / 1.2 a range, in whatever units the pool is."""
     settings = {
         "architecture": "paper",
-        "standardises": False,
+        "values": "range",
         "width": 8,
         "num_layers": 1,
         "num_heads": 2,

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import jax
+import numpy as np
 import pytest
 
 from envs.blackbox.task import NUM_INIT
 from metarl.experiments.metabo import make_metabo
-from metarl.experiments.metabo_build import build_sources, model_settings
+from metarl.experiments.metabo_build import build_sources
 from metarl.experiments.metabo_config import (
     METABO_CONFIG_TYPES,
     MetaboConfig,
@@ -72,10 +73,11 @@ WRONG = [
         "policy.horizon is 106; with 5 initial points it must not exceed the tasks.num_candidates = 110",
     ),
     (
-        MetaboConfig,
-        {"model": METABO_PRESETS["nap-paper"].config.model},
-        "tasks.oracle_normalised is False; with model.architecture = paper it must be True",
+        NAPConfig,
+        {"architecture": "paper", "activation": "gelu", "residual": False, "stop_gradient": False},
+        "model.values is standardised; with model.architecture = paper it must be range",
     ),
+    (ScoringConfig, {"suites": ("xgb", "hpob")}, "the suite hpob needs the folder with the four files of HPO-B"),
     (
         MetaboConfig,
         {"policy": PolicyConfig(top_k=111)},
@@ -168,7 +170,7 @@ def test_the_paper_presets_are_the_settings_of_the_public_code():
 
 
 def test_settings_build_the_model_of_each_architecture():
-    paper = model_settings(METABO_PRESETS["nap-paper-small"].config)
+    paper = METABO_PRESETS["nap-paper-small"].config.model.settings
     assert paper == {
         "architecture": "paper",
         "width": 64,
@@ -176,20 +178,24 @@ def test_settings_build_the_model_of_each_architecture():
         "num_heads": 4,
         "mlp_ratio": 2,
         "num_bars": 100,
-        "standardises": False,
+        "values": "range",
     }
     nap = make_nap(**paper)
     assert isinstance(nap.network, PaperNetwork) and not nap.standardises
-    ours = model_settings(SMOKE)
-    assert "architecture" not in ours and "standardises" not in ours
+    ours = SMOKE.model.settings
+    assert "architecture" not in ours
     assert make_nap(**ours).standardises and isinstance(make_nap(**ours).network, NAPNetwork)
-    leaky = replace(SMOKE, tasks=replace(SMOKE.tasks, oracle_normalised=True))
-    assert model_settings(leaky) == {**ours, "standardises": False}
+    leaky = make_nap(**replace(SMOKE.model, values="range").settings)
+    assert isinstance(leaky.network, NAPNetwork) and leaky.values == "range"
+    wide = make_nap(**replace(SMOKE.model, bar_limit=30.0).settings)
+    np.testing.assert_allclose(wide.bars.edges[[0, -1]], [-30.0, 30.0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("is_oracle", [True, False])
 def test_tasks_are_made_by_range_where_the_oracle_is_asked(is_oracle):
-    family = build_sources(replace(SMOKE.tasks, oracle_normalised=is_oracle), 4)[0]
+    family = build_sources(replace(SMOKE, model=replace(SMOKE.model, values="range" if is_oracle else "standardised")))[
+        0
+    ]
     params = jax.jit(family.sample)(jax.random.key(0)).params
     ends = (float(params.y.min()), float(params.y.max()), float(params.y_worst), float(params.y_best))
     assert (ends == (0.0, 1.0, 0.0, 1.0)) == is_oracle

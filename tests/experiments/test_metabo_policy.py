@@ -13,7 +13,7 @@ import pytest
 from envs.blackbox.environment import BlackBox
 from envs.blackbox.task import NUMERIC, as_task, pool_params
 from envs.family import TaskFamily
-from metarl.experiments.metabo_build import build_optimisers, model_settings, normalised
+from metarl.experiments.metabo_build import build_optimisers, normalised
 from metarl.experiments.metabo_config import MetaboConfig, NAPConfig, TasksConfig
 from metarl.experiments.metabo_phases import LikelihoodConfig, PolicyConfig
 from metarl.experiments.metabo_policy import POLICY_METRICS, make_policy_step, part_of
@@ -180,7 +180,7 @@ def paper_iteration():
         likelihood=replace(small.likelihood, max_context=7),
         policy=policy,
     )
-    nap, optimiser = make_nap(**model_settings(config)), build_optimisers(config)[1]
+    nap, optimiser = make_nap(**config.model.settings), build_optimisers(config)[1]
     family = normalised(waves(8))
     step = make_policy_step(config, nap, lambda size: make_batches([family], (1.0,), size), optimiser)
     params = jax.jit(nap.init)(jax.random.key(0))

@@ -103,19 +103,20 @@ def test_a_model_is_found_by_its_name_in_the_zoo(params, tmp_path, monkeypatch):
         find_nap("third")
 
 
-def test_a_model_that_needs_the_range_of_the_pool_is_kept_but_not_for_users(tmp_path):
-    settings = {
-        "architecture": "paper",
-        "standardises": False,
-        "width": 8,
-        "num_layers": 1,
-        "num_heads": 2,
-        "num_bars": 12,
-    }
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"architecture": "paper", "values": "range"}, "values as range: it needs the best and the worst value"),
+        ({"values": "raw"}, "values as raw: it needs values in the units of its training"),
+    ],
+    ids=["range", "raw"],
+)
+def test_a_model_that_does_not_standardise_is_kept_but_not_for_users(settings, words, tmp_path):
+    settings = {**settings, "width": 8, "num_layers": 1, "num_heads": 2, "num_bars": 12}
     params = jax.device_get(jax.jit(make_nap(**settings).init)(jax.random.key(0)))
     trained = load_nap(save_nap(tmp_path, settings, params, {"head": "acquisition"}))
     jax.tree.map(np.testing.assert_array_equal, trained.params, params)
     assert not trained.nap.standardises
     for given in (tmp_path, trained):
-        with pytest.raises(ValueError, match="the model is oracle-normalised: it needs the best and the worst value"):
+        with pytest.raises(ValueError, match=words):
             find_nap(given)

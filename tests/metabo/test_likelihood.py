@@ -1,10 +1,11 @@
 """The likelihood is that of values not in the context, whatever its size; a recording model shows what it is asked."""
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from envs.blackbox.task import by_range
 from metarl.metabo.likelihood import MIN_CONTEXT, context_loss
@@ -142,7 +143,7 @@ def test_with_replacement_padding_is_neither_seen_nor_counted(model, room):
 
 def test_where_values_are_not_standardised_every_context_is_scored(make_model, room):
     """Bars of equal logits over (-0.1, 1.1) are a density of 1 / 1.2, whatever is seen and asked for."""
-    paper = make_model(architecture="paper", standardises=False, width=8, num_layers=1, num_heads=2, num_bars=24)
+    paper = make_model(architecture="paper", values="range", width=8, num_layers=1, num_heads=2, num_bars=24)
     params = jax.tree.map(jnp.zeros_like, paper.newborn)
     loss = jax.jit(
         lambda key: context_loss(
@@ -151,3 +152,39 @@ def test_where_values_are_not_standardised_every_context_is_scored(make_model, r
     )
     for seed in range(3):
         np.testing.assert_allclose(loss(jax.random.key(seed)), np.log(1.2), rtol=1e-5)
+
+
+def test_where_values_are_raw_the_density_is_that_of_the_values_themselves(make_model, room):
+    """Twice the values under bars of equal logits and twice the width are half as dense, whatever the context is."""
+    losses = []
+    for scale in (1.0, 2.0):
+        model = make_model(values="raw", width=8, num_layers=1, num_heads=2, num_bars=16, bar_limit=4.0 * scale)
+        flat = jax.tree.map(jnp.zeros_like, model.newborn)
+        pool = room.task.replace(y=scale * jnp.linspace(-0.1, 0.1, 12))  # all within the innermost bars
+        losses.append(context_loss(model.nap, flat, pool, jax.random.key(0), max_context=MAX_CONTEXT))
+        width = model.nap.bars.widths[8]
+        np.testing.assert_allclose(losses[-1], np.log(16 * width), rtol=1e-5)
+    assert losses[1] > losses[0]
+
+
+@pytest.mark.parametrize("with_replacement", [False, True])
+def test_log_uniform_counts_favour_small_contexts(model, room, with_replacement):
+    """The share of every count is `log((n + 1) / n)` of what all have together, to four standard errors."""
+    asked = []
+    count = partial(
+        context_loss,
+        recording(model, asked),
+        model.params,
+        room.task,
+        max_context=MAX_CONTEXT,
+        counts="log-uniform",
+        with_replacement=with_replacement,
+    )
+    seen = jax.jit(jax.vmap(lambda key: (count(key), asked[-1][0].is_seen.sum())[1]))
+    sizes = np.asarray(seen(jax.random.split(jax.random.key(0), 4000)))
+    least = 1 if with_replacement else MIN_CONTEXT
+    numbers = np.arange(least, MAX_CONTEXT + 1)
+    law = np.log((numbers + 1) / numbers) / np.log((MAX_CONTEXT + 1) / least)
+    found = np.array([np.mean(sizes == n) for n in numbers])
+    assert set(sizes.tolist()) == set(numbers.tolist())
+    np.testing.assert_array_less(np.abs(found - law), 4 * np.sqrt(law * (1 - law) / 4000))

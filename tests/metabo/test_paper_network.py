@@ -22,7 +22,7 @@ TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 @pytest.fixture(scope="module")
 def paper(make_model):
     """A tiny model with noise on every weight."""
-    return make_model(architecture="paper", standardises=False, **TINY)
+    return make_model(architecture="paper", values="range", **TINY)
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,7 @@ import pytest
 from envs.blackbox import hpob
 from envs.blackbox.hpob import hpob_task, initial_points, open_hpob
 from envs.blackbox.task import NUMERIC
-
-FILES = {
-    "train": "meta-train-dataset.json",
-    "validation": "meta-validation-dataset.json",
-    "test": "meta-test-dataset.json",
-    "initial": "bo-initializations.json",
-}
+from tests.envs.blackbox.hpob_files import FILES, write_miniature
 
 
 @pytest.fixture(autouse=True)
@@ -21,29 +15,9 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def table(seed, num_points, num_dimensions):
-    rng = np.random.default_rng(seed)
-    x, y = rng.random((num_points, num_dimensions)), rng.random((num_points, 1))
-    return {"X": x.tolist(), "y": y.tolist()}
-
-
 @pytest.fixture
 def miniature(tmp_path):
-    """The four files: two spaces, of 2 and 3 dimensions."""
-    contents = {
-        "train": {"4796": {"1": table(1, 8, 3), "2": table(2, 9, 3)}, "5527": {"7": table(3, 7, 2)}},
-        "validation": {"4796": {"3": table(4, 6, 3)}},
-        "test": {"4796": {"23": table(5, 12, 3)}, "5527": {"31": table(6, 11, 2), "146": table(7, 10, 2)}},
-        "initial": {
-            "4796": {"23": {f"test{s}": [s, 5, 6, 7, 8] for s in range(5)}},
-            "5527": {d: {f"test{s}": [9, 8, s, 6, 5] for s in range(5)} for d in ("31", "146")},
-        },
-    }
-    folder = tmp_path / "hpob"
-    folder.mkdir()
-    for part, content in contents.items():
-        (folder / FILES[part]).write_text(json.dumps(content, indent=1 if part == "test" else None))
-    return folder, contents
+    return write_miniature(tmp_path / "hpob")
 
 
 @pytest.mark.parametrize(
