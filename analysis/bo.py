@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.bo_calibration import calibration_curves, reliability
+from analysis.bo_floors import prior_floors
 from analysis.bo_load import PIECES, SuiteCurves, envs_of, measured, read_differences, read_suites
 from analysis.bo_pictures import forest, rank_curves, regret_curves
 from analysis.bo_slice_pictures import line_slices, plane_slices
@@ -78,12 +79,13 @@ def result_pictures(rows: Sequence[Row], suites: Mapping[str, SuiteCurves]) -> l
 
 
 def prediction_pictures(rows: Sequence[Row], config: Mapping[str, Any], model: TrainedNAP | None) -> list[Picture]:
-    """Returns calibration by the size of the context and, with a model, reliability on the first suite of tables."""
+    """Returns calibration, likelihoods beside exact inference and, with a model, reliability on the first suite."""
     names = [name for name in (config.get("scoring") or {}).get("suites") or () if name in TABLE_SUITES]
     if model is None or not rows or not names:
-        return _present(calibration_curves(rows))
+        return _present(calibration_curves(rows), prior_floors(rows))
     suite = make_suite(names[0], horizon=1, num_seeds=1)
-    return _present(calibration_curves(rows), reliability(model, suite, seed=int(config.get("seed") or 0)))
+    reliable = reliability(model, suite, seed=int(config.get("seed") or 0))
+    return _present(calibration_curves(rows), prior_floors(rows), reliable)
 
 
 def slice_pictures(config: Mapping[str, Any], model: TrainedNAP | None) -> list[Picture]:
