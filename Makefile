@@ -12,7 +12,7 @@ COMPILES_FAST = XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false --xla
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
 .DEFAULT_GOAL := help
-.PHONY: help venv discover test test-slow test-learning test-multiprocess test-accelerator lint bench bench-discovery bench-ppo bench-incontext bench-teachers bench-metabo pretrain clean
+.PHONY: help venv discover test test-slow test-properties test-learning test-multiprocess test-accelerator lint bench bench-discovery bench-ppo bench-incontext bench-teachers bench-metabo pretrain clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -37,6 +37,9 @@ test: $(STAMP) ## run the default tests
 
 test-slow: $(STAMP) ## run the tests that compile or run for long
 	$(PYTEST) -n $(NUM_WORKERS) -m 'slow and not accelerator'
+
+test-properties: $(STAMP) ## look for counterexamples to properties: other examples every time, five times as many
+	$(COMPILES_FAST) $(PYTEST) -n $(NUM_WORKERS) -m 'hypothesis and not slow and not accelerator' --hypothesis-profile=search
 
 test-learning: $(STAMP) ## run the tests that train until something is learned
 	$(PYTEST) -n $(NUM_WORKERS) -m 'learning and not accelerator'

@@ -35,7 +35,10 @@ from hypothesis import settings  # noqa: E402
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-settings.register_profile("metarl", settings(), deadline=None)  # the first example of a test may compile
+# The first example of a test may compile. By default properties are tried on the same examples every time, so that a
+# change is not blamed for what chance has found; `make test-properties` looks for counterexamples.
+settings.register_profile("metarl", settings(), deadline=None, derandomize=True)
+settings.register_profile("search", settings(), deadline=None, max_examples=500)
 settings.load_profile("metarl")
 
 PROMOTING = {

@@ -209,6 +209,15 @@ def _offline_bandit(
     return Findings(rows, {f"offline/frozen/{arm}": _curve(values)})
 
 
+def longest_context(domain: Domain, config: ActingConfig) -> int:
+    """Returns how many transitions the longest context will have that an agent acts on."""
+    horizon = domain.horizon if config.horizon is None else config.horizon
+    remembers_one = domain.is_bandit or tuple(config.protocols) == ("official",)
+    online = horizon * (1 if remembers_one else config.num_episodes) if "online" in config.modes else 0
+    offline = domain.context_length if "offline" in config.modes else 0
+    return min(max(online, offline), _capacity(domain, config) or max(online, offline))
+
+
 def _capacity(domain: Domain, config: ActingConfig) -> int | None:
     """Returns the transitions to have room for: what is configured or, where repeats are skipped, all that differ."""
     if config.capacity is None and config.skips_seen and domain.pair_index is not None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from envs.domain import Domain
 from envs.domains import make_domain
-from metarl.experiments.acting import Agents, Findings, act, act_from_scratch
+from metarl.experiments.acting import Agents, Findings, act, act_from_scratch, longest_context
 from metarl.experiments.pretrain_config import ActingConfig, PretrainConfig
 from metarl.incontext.agent import InContextAgent
 from metarl.incontext.baselines import baselines_for
@@ -22,6 +22,8 @@ class Contestant(NamedTuple):
     """`agent(weights, domain, greedy=..., skips_seen=...)`."""
     weights: Any
     """Its parameters."""
+    context_length: int | None = None
+    """Transitions of the longest contexts that it was trained on; None: not known, or it keeps none."""
 
 
 def examine_models(
@@ -62,6 +64,9 @@ def examine_models(
                 return contestant.agent(weights[index], domain, greedy=greedy, skips_seen=skips_seen)
 
             own[contestant.name + suffix] = make
+        trained, longest = contestant.context_length, longest_context(domain, config)
+        if trained is not None and trained < longest:
+            report(f"{contestant.name} was trained on contexts of up to {trained} transitions and will see {longest}")
     # In rooms the most probable action never explores: greedy models then decide offline only.
     acting = own if domain.is_bandit else {name: make for name, make in own.items() if not name.endswith("-greedy")}
     online, offline = (_rivals(domain, mode, baselines) for mode in ("online", "offline"))
@@ -88,7 +93,18 @@ def examine_models(
 
 def contestant(model: TrainedModel, name: str | None = None) -> Contestant:
     """Returns a trained model as one who is examined, under this name or that of its kind."""
-    return Contestant(name or model.kind, model.model.agent, model.params)
+    return Contestant(name or model.kind, model.model.agent, model.params, _trained_length(model))
+
+
+def _trained_length(model: TrainedModel) -> int | None:
+    """Returns how many transitions the longest contexts had that a model was trained on; None if it keeps none."""
+    config = model.record.get("config", {})
+    if model.kind == "rl2" or config.get("context_length") is not None:
+        return config.get("context_length")
+    domains = [make_domain(spec) for spec in model.env]
+    if model.kind == "ad":
+        return domains[0].horizon * int(config["learner"]["kept_episodes"])
+    return max(domain.context_length for domain in domains)
 
 
 def examine_run(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from envs.domains import make_domain
-from metarl.experiments.acting import act
+from metarl.experiments.acting import act, longest_context
 from metarl.experiments.examine_model import Contestant, contestant, examine_models
 from metarl.experiments.pretrain import make_pretraining
 from metarl.experiments.pretrain_config import ActingConfig
@@ -106,6 +106,37 @@ def test_models_and_baselines_are_examined_together(model):
     twice = Contestant("dpt", model.model.agent, model.params)
     with pytest.raises(ValueError, match="called alike"):
         examine_models([twice, twice], BANDIT, config, seed=0, baselines=())
+
+
+@pytest.mark.parametrize(
+    ("config", "domain", "longest"),
+    [
+        (ActingConfig(), "bandit@horizon=20", 20),
+        (ActingConfig(horizon=70, modes=("online",)), "bandit@horizon=20", 70),
+        (ActingConfig(num_episodes=4, modes=("online",)), "darkroom@size=3,horizon=50", 45),  # pairs that differ
+        (ActingConfig(num_episodes=4, modes=("online",), skips_seen=False), "darkroom@size=3,horizon=50", 200),
+        (ActingConfig(num_episodes=4, modes=("online",), skips_seen=False, capacity=60), "darkroom@size=3", 60),
+        (
+            ActingConfig(protocols=("official",), modes=("online",), skips_seen=False),
+            "darkroom@size=3,horizon=50",
+            50,
+        ),
+    ],
+)
+def test_the_longest_context_follows_from_protocol_and_room(config, domain, longest):
+    assert longest_context(make_domain(domain), config) == longest
+
+
+def test_contexts_longer_than_in_training_are_announced(model):
+    said = []
+    for horizon in (20, 40):
+        config = ActingConfig(num_tasks=4, batch_size=4, horizon=horizon, modes=("online",))
+        known = contestant(model)._replace(context_length=20)
+        examine_models([known], BANDIT, config, seed=0, baselines=(), report=said.append)
+    assert [line for line in said if "trained on" in line] == [
+        "dpt was trained on contexts of up to 20 transitions and will see 40"
+    ]
+    assert contestant(model).context_length == make_domain(SMOKE.env[0]).context_length
 
 
 def test_a_model_that_does_not_fit_says_so(model):

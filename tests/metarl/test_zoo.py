@@ -17,6 +17,7 @@ from metarl.experiments.pretrain_config import PRETRAIN_CONFIG_TYPES, ActingConf
 from metarl.incontext.agent import Transition
 from metarl.incontext.collect import make_collect
 from metarl.incontext.deploy import deploy_many, make_deploy, make_offline_episode
+from metarl.incontext.dpt import Example
 from metarl.metabo.export import find_nap
 from metarl.objectives.base import Rollout
 from metarl.progress import Progress
@@ -142,6 +143,30 @@ def test_a_bandit_model_loses_what_its_stored_evaluation_says_and_less_than_its_
     rival = "ucb1.0" if name == "dpt-bandit" else "source"
     assert regret.mean() + 4.0 * error < stored[rival]["mean"]
     assert stored["dpt"]["mean"] < 1.25 * stored["posterior"]["mean"]
+
+
+def test_what_the_bandit_model_believes_is_relabelled_with_the_arms():
+    """Nothing in it is equivariant by construction: that arms are exchangeable was learned, up to 5 % of belief."""
+    model, domain = zoo.load_pretrained("dpt-bandit"), make_domain("bandit")
+    codec, length = model.model.codec, 50
+    collect = make_collect(domain, domain.behaviour, length)
+
+    def beliefs(key):
+        key_task, key_data, key_order = jax.random.split(key, 3)
+        seen = collect(domain.family.sample(key_task).params, key_data).transitions
+        order = jax.random.permutation(key_order, 5)
+
+        def believe(action):
+            encoded = jax.vmap(lambda one: codec.transition(domain, one))(seen._replace(action=action))
+            nothing = jnp.zeros((1, codec.query_size)), jnp.full((1,), length), jnp.zeros((1, 5)), jnp.ones((1,))
+            example = Example(encoded, jnp.ones((length,), bool), *nothing, jnp.ones((5,), bool))
+            return jax.nn.softmax(model.model.outputs(model.params, example)[0])
+
+        return believe(seen.action), believe(order[seen.action])[order]
+
+    plain, relabelled = map(np.asarray, jax.jit(jax.vmap(beliefs))(jax.random.split(jax.random.key(0), 256)))
+    apart = 0.5 * np.abs(plain - relabelled).sum(axis=1)  # total variation
+    assert np.mean(apart) < 0.07 and np.mean(0.5 * np.abs(plain - plain[::-1]).sum(axis=1)) > 0.2
 
 
 def test_the_room_model_goes_to_a_goal_that_it_has_seen():
