@@ -43,8 +43,8 @@ class EvaluateModelArguments:
     """Classical algorithms and exact references. None: all that fit the domain."""
     capacity: int | None = None
     """Transitions that models have room for; then the oldest are overwritten. None: all that there can be."""
-    batch_size: int = 256
-    """Tasks acted in at once; memory is linear in it."""
+    batch_size: int | None = None
+    """Tasks acted in at once; memory is linear in it. None: 16 on CPU, 256 elsewhere."""
     seed: int = 0
     """Root of all randomness."""
     out: Path | None = None

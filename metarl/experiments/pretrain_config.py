@@ -203,14 +203,15 @@ class ActingConfig:
     """Whether transitions that a deterministic world has shown before are left out of the context (where it is one)."""
     capacity: int | None = None
     """Transitions that models have room for; then the oldest are overwritten. None: all that there can be."""
-    batch_size: int = 256
-    """Tasks acted in at once; memory is linear in it."""
+    batch_size: int | None = None
+    """Tasks acted in at once; memory is linear in it. None: 16 on CPU, because what is remembered of more tasks leaves
+    its caches and takes twice the time, and 256 elsewhere."""
 
     def __post_init__(self):
-        require_counts("acting.", num_tasks=self.num_tasks, num_episodes=self.num_episodes, batch_size=self.batch_size)
+        require_counts("acting.", num_tasks=self.num_tasks, num_episodes=self.num_episodes)
         require(len(self.modes) > 0, "acting.modes is empty; give online, offline or both")
         require(len(self.protocols) > 0, "acting.protocols is empty; give at least one, such as stepwise")
-        for name in ("horizon", "capacity"):
+        for name in ("horizon", "capacity", "batch_size"):
             if getattr(self, name) is not None:
                 require_counts("acting.", **{name: getattr(self, name)})
 

@@ -201,16 +201,25 @@ def _best_mean(domain: Domain, params: Any) -> Float[Array, ""]:
     return jnp.max(means)
 
 
+def tasks_at_once() -> int:
+    """Returns how many tasks to act in at once: on CPU so few that what is remembered of them stays in its caches."""
+    return 16 if jax.default_backend() == "cpu" else 256
+
+
 def deploy_many(deploy: Callable[[Any, Array], Any], params: Any, key: Array, *, batch_size: int | None = None) -> Any:
     """Returns what `deploy` does in each of K tasks (params with leading axis K), with a key of its own, `[K, ...]`.
 
-    `batch_size` tasks are vmapped at a time, which bounds the memory; None: all at once. Consumes the key.
+    `batch_size` tasks are vmapped at a time; None: `tasks_at_once`. Consumes the key.
     """
     num_tasks = jax.tree.leaves(params)[0].shape[0]
-    keys = jax.random.split(key, num_tasks)
-    if batch_size is None or batch_size >= num_tasks:
-        return jax.vmap(deploy)(params, keys)
-    return jax.lax.map(lambda inputs: deploy(*inputs), (params, keys), batch_size=batch_size)
+    batch_size = tasks_at_once() if batch_size is None else batch_size
+    given = (params, jax.random.split(key, num_tasks))
+    if batch_size >= num_tasks:
+        return jax.vmap(deploy)(*given)
+    place = jnp.arange(num_tasks + -num_tasks % batch_size) % num_tasks  # the last batch is full: one program for all
+    batches = jax.tree.map(lambda leaf: leaf[place].reshape(-1, batch_size, *leaf.shape[1:]), given)
+    found = jax.lax.map(lambda batch: jax.vmap(deploy)(*batch), batches)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_tasks], found)
 
 
 def make_offline(

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from metarl.networks import transformer
 from metarl.networks.transformer import Block, ContextTransformer, reserve, rotate
 
 WIDTH, LENGTH = 8, 12
@@ -51,6 +52,23 @@ def test_a_cache_answers_as_the_whole_context_does(attention, positions, pieces)
     )
     np.testing.assert_allclose(cache.last, whole.last, atol=TOLERANCE)
     assert int(cache.length) == int(whole.length) == LENGTH
+
+
+@pytest.mark.parametrize("size", [1, 5, 13])
+def test_what_lies_above_the_diagonal_is_left_out_and_changes_nothing(size, monkeypatch):
+    """Outputs, what is cached, and gradients are those of attention under the whole mask, however it is cut."""
+    module, params, tokens, _ = build("causal", "rope")
+    is_valid = jnp.arange(LENGTH) < 10
+
+    def encode(params, tokens):
+        cache, outputs = call(module, params, "encode", tokens, is_valid)
+        return jnp.sum(jnp.where(jnp.arange(LENGTH + 1)[:, None] <= 10, outputs, 0.0) ** 2), (cache, outputs[:11])
+
+    found = []
+    for triangle in (LENGTH + 1, size):
+        monkeypatch.setattr(transformer, "TRIANGLE", triangle)
+        found.append(jax.value_and_grad(encode, (0, 1), has_aux=True)(params, tokens))
+    jax.tree.map(lambda whole, cut: np.testing.assert_allclose(whole, cut, atol=TOLERANCE, rtol=1e-4), *found)
 
 
 @pytest.mark.parametrize(("attention", "positions"), ATTENTIONS)
