@@ -212,14 +212,19 @@ def deploy_many(deploy: Callable[[Any, Array], Any], params: Any, key: Array, *,
     `batch_size` tasks are vmapped at a time; None: `tasks_at_once`. Consumes the key.
     """
     num_tasks = jax.tree.leaves(params)[0].shape[0]
+    return in_batches(deploy, params, jax.random.split(key, num_tasks), batch_size=batch_size)
+
+
+def in_batches(function: Callable[..., Any], *inputs: Any, batch_size: int | None = None) -> Any:
+    """Returns what `jax.vmap(function)` does to inputs [K, ...], `batch_size` or `tasks_at_once` at a time."""
+    count = jax.tree.leaves(inputs)[0].shape[0]
     batch_size = tasks_at_once() if batch_size is None else batch_size
-    given = (params, jax.random.split(key, num_tasks))
-    if batch_size >= num_tasks:
-        return jax.vmap(deploy)(*given)
-    place = jnp.arange(num_tasks + -num_tasks % batch_size) % num_tasks  # the last batch is full: one program for all
-    batches = jax.tree.map(lambda leaf: leaf[place].reshape(-1, batch_size, *leaf.shape[1:]), given)
-    found = jax.lax.map(lambda batch: jax.vmap(deploy)(*batch), batches)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_tasks], found)
+    if batch_size >= count:
+        return jax.vmap(function)(*inputs)
+    place = jnp.arange(count + -count % batch_size) % count  # the last batch is full, so that one program serves all
+    batches = jax.tree.map(lambda leaf: leaf[place].reshape(-1, batch_size, *leaf.shape[1:]), inputs)
+    found = jax.lax.map(lambda batch: jax.vmap(function)(*batch), batches)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
 
 
 def make_offline(

@@ -13,7 +13,7 @@ from jaxtyping import Array, Int
 from envs.domain import Domain
 from metarl.incontext.agent import InContextAgent, Transition
 from metarl.incontext.context import OrderedContext, is_first, keep_valid
-from metarl.incontext.deploy import make_episode
+from metarl.incontext.deploy import in_batches, make_episode
 
 
 def make_self_contexts(
@@ -56,6 +56,6 @@ def make_self_contexts(
                 is_valid = is_valid & is_first(pairs, is_valid, domain.num_pairs)
             return params, keep_valid(transitions, is_valid, length)
 
-        return jax.vmap(one)(jax.random.split(key, num_tasks))
+        return in_batches(one, jax.random.split(key, num_tasks))
 
     return rollout
