@@ -51,22 +51,11 @@ def examine_models(
     names = [contestant.name for contestant in contestants]
     if len(set(names)) != len(names):
         raise ValueError(f"two models are called alike in {', '.join(names)}; give them different names")
-    weights = tuple(contestant.weights for contestant in contestants)
-    own: dict[str, Callable[[Any], InContextAgent]] = {}
-    skips_seen = config.skips_seen and domain.pair_index is not None
-    for index, contestant in enumerate(contestants):
-        contestant.agent(
-            contestant.weights, domain, skips_seen=skips_seen
-        )  # refuses what does not fit, before any work
-        for suffix, greedy in (("", False), ("-greedy", True)):
-
-            def make(weights: Any, index: int = index, contestant: Contestant = contestant, greedy: bool = greedy):
-                return contestant.agent(weights[index], domain, greedy=greedy, skips_seen=skips_seen)
-
-            own[contestant.name + suffix] = make
-        trained, longest = contestant.context_length, longest_context(domain, config)
+    own = _own_agents(contestants, domain, config)
+    for one in contestants:
+        trained, longest = one.context_length, longest_context(domain, config)
         if trained is not None and trained < longest:
-            report(f"{contestant.name} was trained on contexts of up to {trained} transitions and will see {longest}")
+            report(f"{one.name} was trained on contexts of up to {trained} transitions and will see {longest}")
     # In rooms the most probable action never explores: greedy models then decide offline only.
     acting = own if domain.is_bandit else {name: make for name, make in own.items() if not name.endswith("-greedy")}
     online, offline = (_rivals(domain, mode, baselines) for mode in ("online", "offline"))
@@ -79,7 +68,7 @@ def examine_models(
         domain,
         config,
         seed=seed,
-        weights=weights,
+        weights=tuple(contestant.weights for contestant in contestants),
         offline_agents={**own, **offline},
         report=report,
     )
@@ -89,6 +78,21 @@ def examine_models(
         findings.rows.extend(scratch.rows)
         findings.curves.update(scratch.curves)
     return findings
+
+
+def _own_agents(contestants: Sequence[Contestant], domain: Domain, config: ActingConfig) -> Agents:
+    """Returns every model, sampled and greedy, as a function of the weights of all; refuses what does not fit."""
+    made: dict[str, Callable[[Any], InContextAgent]] = {}
+    skips_seen = config.skips_seen and domain.pair_index is not None
+    for index, one in enumerate(contestants):
+        one.agent(one.weights, domain, skips_seen=skips_seen)  # before any work
+        for suffix, greedy in (("", False), ("-greedy", True)):
+
+            def make(weights: Any, index: int = index, one: Contestant = one, greedy: bool = greedy) -> InContextAgent:
+                return one.agent(weights[index], domain, greedy=greedy, skips_seen=skips_seen)
+
+            made[one.name + suffix] = make
+    return made
 
 
 def contestant(model: TrainedModel, name: str | None = None) -> Contestant:
