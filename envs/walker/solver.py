@@ -10,7 +10,9 @@ As in Box2D 2.3, impulses know nothing of overlaps; a second pass moves the body
 Source: Catto 2005, "Iterative dynamics with temporal coherence"; constants of Box2D 2.3 and flowersteam/teachDeepRL.
 """
 
+import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -188,7 +190,8 @@ def _solve_joint(joints: Joints, which: int, speed: Array, impulse: Array) -> tu
         speed = settle(joints.target[which], lambda impulse: jnp.clip(impulse, -strength, strength), speed)
     speed = settle(joints.low[which], lambda impulse: jnp.maximum(impulse, 0.0), speed)
     settle(joints.high[which], lambda impulse: jnp.minimum(impulse, 0.0), speed)
-    return jnp.stack(after), sum(new - old for new, old in zip(after, before, strict=True))
+    changes = [new - old for new, old in zip(after, before, strict=True)]
+    return jnp.stack(after), functools.reduce(operator.add, changes)
 
 
 def _solve_contact(velocity: tuple[Array, Array], inputs: tuple[Rows, Array, Array]) -> tuple[tuple, Array]:

@@ -57,9 +57,9 @@ def counted(monkeypatch):
     """Returns a list of what every search by the model knew."""
     known, make = [], Search.__init__
 
-    def spy(self, trained, space, given, progress):
+    def spy(self, trained, space, given, progress, transform):
         known.append((given, progress))
-        make(self, trained, space, given, progress)
+        make(self, trained, space, given, progress, transform)
 
     monkeypatch.setattr(Search, "__init__", spy)
     return known
