@@ -63,6 +63,9 @@ bench-ppo: $(STAMP) ## measure the throughput of PPO (PUBLIC=directory of a pure
 
 bench-incontext: $(STAMP) ## measure data, roll-outs and updates of in-context learning (beside a GPT-2 where torch and transformers are installed)
 	$(VENV)/bin/python tests/benchmarks/incontext_throughput.py
+	if $(VENV)/bin/python -c 'import jax; raise SystemExit(jax.default_backend() == "cpu")'; \
+	then $(VENV)/bin/python tests/benchmarks/incontext_scale.py; \
+	else echo "tokens per second at scale are for an accelerator: tests/benchmarks/incontext_scale.py --help"; fi
 
 bench-teachers: $(STAMP) ## measure teachers on the toy, the walker, and both with a student in one program
 	$(VENV)/bin/python tests/benchmarks/teaching_throughput.py

@@ -21,9 +21,9 @@ POSITIONS = ("none", "rope")
 """Whether order is shown: not at all, or by rotating queries and keys (Su et al. 2021)."""
 ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu}
 """Activations of the perceptrons by name; on CPU the gradient of `relu` takes a third of the time."""
-TRIANGLE = 128
-"""Queries of a causal attention that are handled together, with the keys up to the last of them and no others: beyond
-this many tokens nearly half of the work is above the diagonal."""
+TRIANGLE, MAX_TRIANGLES = 128, 8
+"""How many queries of a causal attention are handled together, at least, with the keys up to the last of them and no
+others; and in how many parts at most. Nearly half of the work for many tokens lies above the diagonal."""
 ROPE_BASE = 10_000.0
 """Ratio of the slowest to the fastest wavelength of rotary positions."""
 
@@ -130,7 +130,8 @@ def attend_causally(
 ) -> Float[Array, "S N d"]:
     """Returns what `attend` does under a mask that allows nothing above its diagonal, up to rounding, by less work."""
     count = queries.shape[0]
-    ends = [*range(TRIANGLE, count, TRIANGLE), count]
+    size = max(TRIANGLE, -(-count // MAX_TRIANGLES))
+    ends = [*range(size, count, size), count]
     parts = [
         attend(queries[start:end], keys[:end], values[:end], mask[start:end, :end])
         for start, end in zip([0, *ends], ends, strict=False)
