@@ -13,16 +13,8 @@ from metarl.experiments.evaluate import row_of
 from metarl.experiments.pretrain_config import ActingConfig
 from metarl.incontext.agent import InContextAgent, Transition
 from metarl.incontext.collect import make_collect
-from metarl.incontext.deploy import (
-    FROZEN,
-    OFFICIAL,
-    STEPWISE,
-    Protocol,
-    deploy_many,
-    make_deploy,
-    make_offline,
-    make_offline_episode,
-)
+from metarl.incontext.deploy import FROZEN, OFFICIAL, STEPWISE, Protocol, deploy_many, make_deploy
+from metarl.incontext.offline import make_offline, make_offline_episode
 from metarl.incontext.scratch import ppo_from_scratch
 
 PROTOCOLS: dict[str, Protocol] = {"official": OFFICIAL, "frozen": FROZEN, "stepwise": STEPWISE}

@@ -165,7 +165,7 @@ def make_episode(domain: Domain, agent: InContextAgent, *, horizon: int, updates
     def play(memory: Any, params: Any, key: Array, start: EpisodeState | None, piece: tuple[int, int]) -> tuple:
         key_begin, key_reset, key_steps = jax.random.split(key, 3)
         params = params.replace(max_steps_in_episode=jnp.int32(horizon + 1))  # cut here, not there
-        best = _best_mean(domain, params)
+        best = best_mean(domain, params)
         if start is None:
             memory = agent.begin_episode(memory, key_begin)
             start = EpisodeState(*env.reset_env(key_reset, params), jnp.bool_(False))
@@ -193,7 +193,8 @@ def make_episode(domain: Domain, agent: InContextAgent, *, horizon: int, updates
     return play
 
 
-def _best_mean(domain: Domain, params: Any) -> Float[Array, ""]:
+def best_mean(domain: Domain, params: Any) -> Float[Array, ""]:
+    """Returns the mean reward of a bandit's best arm; 0 elsewhere."""
     if domain.mean_reward is None:
         return jnp.float32(0.0)
     observation = domain.sample_query(jax.random.key(0), params)
@@ -225,60 +226,3 @@ def in_batches(function: Callable[..., Any], *inputs: Any, batch_size: int | Non
     batches = jax.tree.map(lambda leaf: leaf[place].reshape(-1, batch_size, *leaf.shape[1:]), inputs)
     found = jax.lax.map(lambda batch: jax.vmap(function)(*batch), batches)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
-
-
-def make_offline(
-    domain: Domain, agent: InContextAgent, *, lengths: tuple[int, ...]
-) -> Callable[[Any, Transition, Array], Float[Array, "..."]]:
-    """Returns `offline(params, transitions [H], key) -> suboptimality [len(lengths)]` of a bandit agent given data.
-
-    After each of the ascending `lengths` first transitions it is asked for one action; counted is how much better the
-    best arm is, without noise.
-
-    Raises:
-        ValueError: if the domain is no bandit, or lengths do not ascend from 0 or above.
-    """
-    if domain.mean_reward is None:
-        raise ValueError(f"{domain.name} is no bandit; offline, its agents play an episode: make_offline_episode")
-    if list(lengths) != sorted(set(lengths)) or min(lengths) < 0:
-        raise ValueError(f"lengths are {lengths}; they must ascend and be at least 0")
-    mean_reward = domain.mean_reward
-
-    def offline(params: Any, transitions: Transition, key: Array) -> Float[Array, " n"]:
-        key_init, key_act, key_begin, key_query = jax.random.split(key, 4)
-        memory = agent.begin_episode(agent.init(key_init, max(lengths[-1], 1)), key_begin)
-        best, done, found = _best_mean(domain, params), 0, []
-        observation = domain.sample_query(key_query, params)
-        for length in lengths:
-            piece = jax.tree.map(lambda leaf, a=done, b=length: leaf[a:b], transitions)
-            if length > done:
-                memory = absorb(agent, memory, piece, jnp.ones((length - done,), bool))
-            action = agent.act(memory, observation, jax.random.fold_in(key_act, length))
-            found.append(best - mean_reward(observation, action, params))
-            done = length
-        return jnp.stack(found)
-
-    return offline
-
-
-def make_offline_episode(
-    domain: Domain,
-    agent: InContextAgent,
-    *,
-    horizon: int | None = None,
-    updates: Literal["step", "episode"] = "episode",
-) -> Callable[[Any, Transition, Bool[Array, " H"], Array], Float[Array, ""]]:
-    """Returns `offline(params, transitions [H], is_valid [H], key) -> return` of one episode after a given data set.
-
-    With `updates="step"` the agent's context grows within the episode; else it stays the data set.
-    """
-    horizon = domain.horizon if horizon is None else horizon
-    play = make_episode(domain, agent, horizon=horizon, updates=updates)
-
-    def offline(params: Any, transitions: Transition, is_valid: Bool[Array, " H"], key: Array) -> Float[Array, ""]:
-        key_init, key_play = jax.random.split(key)
-        room = is_valid.shape[0] + (horizon if updates == "step" else 0)
-        memory = absorb(agent, agent.init(key_init, max(room, 1)), transitions, is_valid)
-        return jnp.sum(play(memory, params, key_play, None, (0, horizon))[3].reward)
-
-    return offline

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from metarl.networks.attention import attend, attend_causally, rotate
 
 ATTENTIONS = ("causal", "set", "independent")
 """How context tokens see each other: those before them (cacheable), all (exactly permutation invariant, not cacheable),
@@ -21,11 +22,6 @@ POSITIONS = ("none", "rope")
 """Whether order is shown: not at all, or by rotating queries and keys (Su et al. 2021)."""
 ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu}
 """Activations of the perceptrons by name; on CPU the gradient of `relu` takes a third of the time."""
-TRIANGLE, MAX_TRIANGLES = 128, 8
-"""How many queries of a causal attention are handled together, at least, with the keys up to the last of them and no
-others; and in how many parts at most. Nearly half of the work for many tokens lies above the diagonal."""
-ROPE_BASE = 10_000.0
-"""Ratio of the slowest to the fastest wavelength of rotary positions."""
 
 
 class Cache(NamedTuple):
@@ -116,40 +112,6 @@ class Block(nn.Module):
 
     def _heads(self, x: Array) -> Array:
         return x.reshape(x.shape[0], self.num_heads, self.width // self.num_heads)
-
-
-def attend(
-    queries: Float[Array, "M N d"], keys: Float[Array, "S N d"], values: Float[Array, "S N d"], mask: Bool[Array, "M S"]
-) -> Float[Array, "M N d"]:
-    """Returns softmax attention; every row of the mask must allow something."""
-    return jax.nn.dot_product_attention(queries[None], keys[None], values[None], mask=mask[None, None])[0]
-
-
-def attend_causally(
-    queries: Float[Array, "S N d"], keys: Float[Array, "S N d"], values: Float[Array, "S N d"], mask: Bool[Array, "S S"]
-) -> Float[Array, "S N d"]:
-    """Returns what `attend` does under a mask that allows nothing above its diagonal, up to rounding, by less work."""
-    count = queries.shape[0]
-    size = max(TRIANGLE, -(-count // MAX_TRIANGLES))
-    ends = [*range(size, count, size), count]
-    parts = [
-        attend(queries[start:end], keys[:end], values[:end], mask[start:end, :end])
-        for start, end in zip([0, *ends], ends, strict=False)
-    ]
-    return jnp.concatenate(parts)
-
-
-def rotate(x: Float[Array, "S N d"], positions: Int[Array, " S"]) -> Float[Array, "S N d"]:
-    """Returns vectors rotated by their positions, so that products depend on differences of positions alone.
-
-    Source: Su et al. 2021 (RoFormer), with halves instead of neighbouring entries paired.
-    """
-    half = x.shape[-1] // 2
-    frequency = ROPE_BASE ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = positions.astype(jnp.float32)[:, None, None] * frequency[None, None]
-    cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
-    first, second = x[..., :half], x[..., half:]
-    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
 
 
 class ContextTransformer(nn.Module):

@@ -11,8 +11,9 @@ from envs.bandits import BanditParams
 from envs.domains import make_domain
 from metarl.incontext.agent import Transition
 from metarl.incontext.baselines import BASELINES, baselines_for
-from metarl.incontext.deploy import deploy_many, make_deploy, make_offline
+from metarl.incontext.deploy import deploy_many, make_deploy
 from metarl.incontext.linear_rules import lin_ucb
+from metarl.incontext.offline import make_offline
 
 BANDIT = "bandit@quadrature=201"  # a cell is 0.005, and no posterior here is narrower than 0.02
 LINEAR = "linear-bandit@num_angles=720"

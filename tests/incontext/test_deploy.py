@@ -17,13 +17,8 @@ from metarl.incontext.agent import (
     posterior_sampling_agent,
     uniform_agent,
 )
-from metarl.incontext.deploy import (
-    Protocol,
-    deploy_many,
-    make_deploy,
-    make_episode,
-    make_offline,
-)
+from metarl.incontext.deploy import Protocol, deploy_many, make_deploy, make_episode
+from metarl.incontext.offline import make_offline
 
 BANDIT = make_domain("bandit@quadrature=201")  # a cell is 0.005, and no posterior here is narrower than 0.03
 ROOM = make_domain("darkroom@prior=all")

@@ -14,15 +14,8 @@ from metarl.incontext.agent import (
     belief_agent,
     choose,
 )
-from metarl.incontext.deploy import (
-    FROZEN,
-    OFFICIAL,
-    STEPWISE,
-    Protocol,
-    make_deploy,
-    make_offline,
-    make_offline_episode,
-)
+from metarl.incontext.deploy import FROZEN, OFFICIAL, STEPWISE, Protocol, make_deploy
+from metarl.incontext.offline import make_offline, make_offline_episode
 
 BANDIT = make_domain("bandit@quadrature=201")  # a cell is 0.005, and no posterior here is narrower than 0.03
 KEY = jax.random.key(0)

@@ -16,14 +16,8 @@ from metarl.incontext.agent import (
     posterior_mean_agent,
     posterior_sampling_agent,
 )
-from metarl.incontext.deploy import (
-    FROZEN,
-    OFFICIAL,
-    STEPWISE,
-    deploy_many,
-    make_deploy,
-    make_offline_episode,
-)
+from metarl.incontext.deploy import FROZEN, OFFICIAL, STEPWISE, deploy_many, make_deploy
+from metarl.incontext.offline import make_offline_episode
 
 BANDIT = make_domain("bandit@quadrature=201")  # a cell is 0.005, and no posterior here is narrower than 0.03
 LINEAR = make_domain("linear-bandit@num_angles=720")

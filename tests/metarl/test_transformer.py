@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl.networks import transformer
-from metarl.networks.transformer import Block, ContextTransformer, reserve, rotate
+from metarl.networks import attention as module_of_attention
+from metarl.networks.attention import rotate
+from metarl.networks.transformer import Block, ContextTransformer, reserve
 
 WIDTH, LENGTH = 8, 12
 ATTENTIONS = [("causal", "none"), ("causal", "rope"), ("independent", "none"), ("independent", "rope")]
@@ -66,8 +67,8 @@ def test_what_lies_above_the_diagonal_is_left_out_and_changes_nothing(size, monk
 
     found = []
     for triangle in (LENGTH + 1, size):
-        monkeypatch.setattr(transformer, "TRIANGLE", triangle)
-        monkeypatch.setattr(transformer, "MAX_TRIANGLES", LENGTH + 1)
+        monkeypatch.setattr(module_of_attention, "TRIANGLE", triangle)
+        monkeypatch.setattr(module_of_attention, "MAX_TRIANGLES", LENGTH + 1)
         found.append(jax.value_and_grad(encode, (0, 1), has_aux=True)(params, tokens))
     jax.tree.map(lambda whole, cut: np.testing.assert_allclose(whole, cut, atol=TOLERANCE, rtol=1e-4), *found)
 

@@ -16,8 +16,9 @@ from metarl.experiments.lives import Arm
 from metarl.experiments.pretrain_config import PRETRAIN_CONFIG_TYPES, ActingConfig
 from metarl.incontext.agent import Transition
 from metarl.incontext.collect import make_collect
-from metarl.incontext.deploy import deploy_many, make_deploy, make_offline_episode
+from metarl.incontext.deploy import deploy_many, make_deploy
 from metarl.incontext.dpt import Example
+from metarl.incontext.offline import make_offline_episode
 from metarl.metabo.export import find_nap
 from metarl.objectives.base import Rollout
 from metarl.progress import Progress
