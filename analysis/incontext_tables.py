@@ -10,11 +10,12 @@ from analysis.incontext_pictures import OFFLINE_WORDS, PROTOCOL_WORDS
 from analysis.page import Html, grouped_table, join, tag
 from analysis.tables import LOWER_IS_BETTER, MISSING, arm_heading, number
 
-EXACT_ARMS = ("posterior", "psrl", "sampled", "argmax", "mean")
-"""Arms that know the exact prior of the training tasks and infer without error."""
+EXACT_ARMS = ("posterior", "psrl", "sampled", "argmax", "mean", "expert")
+"""Arms that know the exact prior of the training tasks and infer without error, and one that knows the task."""
 LOWER = (*LOWER_IS_BETTER, "suboptimality")
 """Metrics in which the smallest number wins."""
 GROUPS = ("models", "classical algorithms", "exact inference with the prior of the training tasks")
+METRIC_WORDS = {"return_once_rewarded": "return of episodes that were begun with a reward in the context"}
 POINT_WORDS = {"horizon": "after {} pulls", "episode": "episode {}", "context": "{} given"}
 
 
@@ -45,10 +46,15 @@ def outcome_table(setting: Setting, outcomes: Sequence[Outcome]) -> Html:
     how = protocol_words(setting)
     direction = "lowest" if setting.metric in LOWER else "highest"
     caption = (
-        f"{how.capitalize()}{'. ' if how else ''}Mean {setting.metric} and half of its 95 % interval (1.96 "
+        f"{how.capitalize()}{'. ' if how else ''}Mean {words_of(setting.metric)} and half of its 95 % interval (1.96 "
         f"standard errors) over {counts[-1]} held-out tasks. Bold: the {direction}."
     )
     return grouped_table(["", *header], groups, caption=caption)
+
+
+def words_of(metric: str) -> str:
+    """Returns a metric in words."""
+    return METRIC_WORDS.get(metric, metric.replace("_", " "))
 
 
 def _point_words(setting: Setting, point: int | str) -> str:
@@ -77,9 +83,12 @@ def best_arm(setting: Setting, outcomes: Iterable[Outcome]) -> str | None:
 def verdict(setting: Setting, outcomes: Sequence[Outcome]) -> str | None:
     """Returns in a sentence how the best model stands at the last point against the best of each other group.
 
-    None without a model.
+    None without a model, or where all points are one.
     """
-    point = [outcome.point for outcome in outcomes if outcome.point != "all"][-1]
+    points = [outcome.point for outcome in outcomes if outcome.point != "all"]
+    if not points:
+        return None
+    point = points[-1]
     last = [outcome for outcome in outcomes if outcome.point == point]
     champions = [best_arm(setting, [o for o in last if group_of(o.arm) == name]) for name in GROUPS]
     if champions[0] is None:
@@ -98,4 +107,6 @@ def verdict(setting: Setting, outcomes: Sequence[Outcome]) -> str | None:
         "context": f"Given {point} transitions",
     }
     words[0] += f" ({how})" if (how := protocol_words(setting)) else ""
-    return f"{place[setting.unit]} the best model's mean {setting.metric} is that of " + "; ".join(words) + "."
+    return (
+        f"{place[setting.unit]} the best model's mean {words_of(setting.metric)} is that of " + "; ".join(words) + "."
+    )

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from envs.domain import Domain
 from metarl.experiments.evaluate import row_of
 from metarl.experiments.pretrain_config import ActingConfig
+from metarl.experiments.rewarded import expert_returns, once_rewarded
 from metarl.incontext.agent import InContextAgent, Transition
 from metarl.incontext.collect import make_collect
 from metarl.incontext.deploy import FROZEN, OFFICIAL, STEPWISE, Protocol, deploy_many, make_deploy
@@ -23,6 +24,8 @@ PULLS = (10, 20, 50, 100, 200, 500, 1000)
 """Numbers of pulls after which cumulative regret is written down, and the last."""
 EPISODES = (1, 2, 3, 5, 10, 20, 40)
 """Episodes whose return is written down, and the last."""
+ONCE_REWARDED = "return_once_rewarded"
+"""Metric: mean return, by task, of episodes that were begun with a reward in the context; of an expert, of any."""
 OFFLINE_LENGTHS = (0, 1, 2, 5, 10, 25, 50, 100, 200, 300, 500)
 """Sizes of the data sets that bandit agents decide after."""
 OFFLINE_EPISODE_LENGTHS = (0, 50, 100)
@@ -90,6 +93,13 @@ def act(
             part = examine(domain, config, arm, make, params, weights, key_act if mode == "online" else key_data)
             found.rows.extend(part.rows)
             found.curves.update(part.curves)
+    protocols = {row["setting"]["protocol"] for row in found.rows if row["metric"] == ONCE_REWARDED}
+    if protocols:
+        report(f"{domain.name}, online: expert")
+        values = expert_returns(domain, params, key_act, horizon=config.horizon, batch_size=config.batch_size)
+        found.rows.extend(
+            _rewarded_row("expert", domain, name, values) for name in config.protocols if name in protocols
+        )
     return found
 
 
@@ -141,6 +151,9 @@ def _online(
         values = np.asarray(jax.jit(run)(weights, params, key))
         if not domain.is_bandit:
             part = _episode_findings(domain, arm, name, values)
+            known = once_rewarded(values, remembers_one=protocol.context_episodes == 1)
+            if np.min(values) >= 0.0 and len(known) and not domain.is_continuous:
+                found.rows.append(_rewarded_row(arm, domain, name, known))
             found.rows.extend(part.rows)
             found.curves.update(part.curves)
             continue
@@ -231,6 +244,11 @@ def _row(arm: str, domain: Domain, setting: dict[str, Any], metric: str, values:
     extra = {"error": error, "num_tasks": len(values)}
     row = row_of(arm, domain.name, setting, metric, values, extra, num_resamples=500)
     return {**row, "values": [float(f"{value:.5g}") for value in values[:NUM_KEPT]]}
+
+
+def _rewarded_row(arm: str, domain: Domain, protocol: str, values: np.ndarray) -> dict[str, Any]:
+    setting = {"mode": "online", "protocol": protocol, "episode": "all"}
+    return _row(arm, domain, setting, ONCE_REWARDED, values)
 
 
 def _curve(values: Float[np.ndarray, "K n"]) -> Curve:

@@ -64,8 +64,15 @@ def test_one_arm_lacks_the_same_whatever_the_data_set(bandit_findings):
 def test_staying_at_the_start_of_a_room_pays_where_the_goal_is_there():
     config = ActingConfig(num_tasks=64, num_episodes=3, batch_size=64)
     findings = act({"stay": lambda weights: always(4)}, ROOM, config, seed=0)
-    values = {tuple(row["values"]) for row in findings.rows}
+    values = {tuple(row["values"]) for row in by(findings.rows, metric="return")}
     assert len(values) == 1 and set(values.pop()) == {0.0, 5.0}  # the held-out goals are the start and one other
+    known = by(findings.rows, metric="return_once_rewarded")
+    assert {(row["arm"], row["setting"]["protocol"]) for row in known} == {
+        (arm, protocol) for arm in ("stay", "expert") for protocol in ("official", "frozen", "stepwise")
+    }
+    for row in known:  # whoever stays sees a reward only where the goal is the start; the expert walks to the other
+        assert set(row["values"]) == ({5.0} if row["arm"] == "stay" else {5.0, 3.0})
+        assert row["num_tasks"] == (64 if row["arm"] == "expert" else sum(value > 0.0 for value in row["values"]))
     protocols = {row["setting"]["protocol"] for row in by(findings.rows, mode="online")}
     assert protocols == {"official", "frozen", "stepwise"}
     assert {row["setting"]["episode"] for row in by(findings.rows, mode="online")} == {1, 2, 3, "all"}
