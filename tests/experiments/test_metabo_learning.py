@@ -22,11 +22,14 @@ from metarl.metabo.batches import make_batches
 from metarl.metabo.export import TrainedNAP
 from metarl.metabo.trajectory import run_many
 
-LINE = "gp-prior@max_dimensions=1,kinds=numeric,output_share=0.0"
+LINE = "gp-prior@min_dimensions=1,max_dimensions=1,kinds=numeric,output_share=0.0,law=known"
+PLANE = "gp-prior@max_dimensions=2,kinds=numeric,output_share=0.0"
 PREDICTING = MetaboConfig(
-    model=NAPConfig(width=32, num_layers=3, num_heads=2, num_bars=100),
+    model=NAPConfig(values="raw", width=32, num_layers=3, num_heads=2, num_bars=100, bar_limit=5.0),
     tasks=TasksConfig(sources=(LINE,), shares=(1.0,), num_candidates=80),
-    likelihood=LikelihoodConfig(updates=4000, updates_per_step=200, batch_size=32, learning_rate=3e-3),
+    likelihood=LikelihoodConfig(
+        updates=2000, updates_per_step=200, batch_size=32, learning_rate=3e-3, counts="log-uniform"
+    ),
     policy=PolicyConfig(iterations=0),
     validation=ValidationConfig(tables=("xgb/20",), horizon=1),
 )
@@ -34,9 +37,7 @@ SIZE, HORIZON = 24, 5
 CORNERED = replace(
     PREDICTING,
     model=NAPConfig(width=16, num_layers=1, num_heads=2, num_bars=64),
-    tasks=TasksConfig(
-        sources=(LINE.replace("max_dimensions=1", "max_dimensions=2"),), shares=(1.0,), num_candidates=SIZE
-    ),
+    tasks=TasksConfig(sources=(PLANE,), shares=(1.0,), num_candidates=SIZE),
     likelihood=LikelihoodConfig(updates=600, updates_per_step=200, batch_size=16, max_context=12),
     policy=PolicyConfig(
         iterations=1, num_tasks=8, group_size=8, horizon=HORIZON, likelihood=0.0, learning_rate=3e-3, num_minibatches=2
@@ -56,14 +57,14 @@ def pretrained(config):
 
 @pytest.mark.learning
 def test_predictions_come_near_exact_inference():
-    """The model has to find out lengthscale, noise, smoothness and warp, which exact inference is told."""
+    """Of functions of one law, whose level and scale are known, so that exact inference is what can be learned."""
     made, params, losses = pretrained(PREDICTING)
     assert np.mean(losses[-3:]) < losses[0] - 0.3
     model = TrainedNAP(made.settings, jax.device_get(params), {"head": "ei"}, made.nap, "digest")
     rows = prior_predictions(model, LINE, num_candidates=80, num_tasks=512, seed=1)
     found = {(row["arm"], row["setting"]["context"]): np.array(row["values"]) for row in rows}
     gaps = {count: float(np.mean(found["np", count] - found["gp-exact", count])) for count in (5, 20, 50)}
-    assert gaps[50] < 0.1, gaps
+    assert max(gaps.values()) < 0.1, gaps
 
 
 class State(NamedTuple):
