@@ -18,10 +18,9 @@ import jax.numpy as jnp
 import optax
 
 from envs.domains import make_domain
-from metarl.incontext.collect import make_collect
 from metarl.incontext.dpt import dpt
-from metarl.incontext.examples import expert_questions, fresh_examples
 from metarl.networks.transformer import ContextTransformer
+from tests.benchmarks.incontext_update import make_updates
 from tests.benchmarks.measure import row, write
 
 HEAD_SIZE = 64
@@ -35,25 +34,11 @@ def seconds_of_update(layers, width, length, batch, num_updates=5):
         width, layers, max(width // HEAD_SIZE, 1), "causal", "rope", normalises_queries=True, dtype=jnp.bfloat16
     )
     model = dpt([domain], transformer, reads_positions=True)
-    ask = expert_questions(domain, model.codec, num_queries=16, prefixes="all")
-    sample = fresh_examples(domain, make_collect(domain, domain.behaviour, length), ask)
-    optimiser = optax.adamw(1e-4)
-
-    def loss(params, key):
-        examples = jax.vmap(sample)(jax.random.split(key, batch))
-        return jnp.mean(jax.vmap(model.losses, (None, 0))(params, examples))
-
-    def update(carry, key):
-        params, state = carry
-        updates, state = optimiser.update(jax.grad(loss)(params, key), state, params)
-        return (optax.apply_updates(params, updates), state), None
-
-    run = jax.jit(lambda carry, keys: jax.lax.scan(update, carry, keys)[0])
-    params = jax.jit(model.init)(jax.random.key(0))
-    start, keys, taken = (params, optimiser.init(params)), jax.random.split(jax.random.key(1), num_updates), []
+    sizes = {"length": length, "batch": batch, "num_updates": num_updates}
+    updates, taken = make_updates(domain, model, optax.adamw(1e-4), prefixes="all", **sizes), []
     for _ in range(4):  # the first compiles
         begin = time.perf_counter()
-        jax.block_until_ready(run(start, keys))
+        jax.block_until_ready(updates())
         taken.append((time.perf_counter() - begin) / num_updates)
     return min(taken[1:])
 

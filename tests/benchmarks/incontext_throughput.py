@@ -19,15 +19,14 @@ os.environ["NPROC"] = "1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from envs.domains import make_domain
 from metarl.incontext.collect import make_collect
 from metarl.incontext.deploy import deploy_many, make_deploy
 from metarl.incontext.dpt import dpt
-from metarl.incontext.examples import expert_questions, fresh_examples
 from metarl.networks.transformer import ContextTransformer
+from tests.benchmarks.incontext_update import make_updates
 from tests.benchmarks.measure import cpu_seconds, row, write
 
 BATCH, WIDTH, LAYERS = 64, 32, 4
@@ -99,23 +98,9 @@ def step_rows():
 
 
 def _seconds_of_update(domain, model, prefixes, length, num_updates=5):
-    ask = expert_questions(domain, model.codec, num_queries=16, prefixes=prefixes)
-    sample = fresh_examples(domain, make_collect(domain, domain.behaviour, length), ask)
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
-    params = model.init(jax.random.key(0))
-
-    def loss(params, key):
-        examples = jax.vmap(sample)(jax.random.split(key, BATCH))
-        return jnp.mean(jax.vmap(model.losses, (None, 0))(params, examples))
-
-    def update(carry, key):
-        params, state = carry
-        updates, state = optimiser.update(jax.grad(loss)(params, key), state, params)
-        return (optax.apply_updates(params, updates), state), None
-
-    run = jax.jit(lambda carry, keys: jax.lax.scan(update, carry, keys)[0])
-    start, keys = (params, optimiser.init(params)), jax.random.split(jax.random.key(1), num_updates)
-    return best(lambda: run(start, keys)) / num_updates
+    sizes = {"length": length, "batch": BATCH, "num_updates": num_updates}
+    return best(make_updates(domain, model, optimiser, prefixes=prefixes, **sizes)) / num_updates
 
 
 def _seconds_of_gpt2(length, num_updates=3):
