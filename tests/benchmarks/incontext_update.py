@@ -1,4 +1,4 @@
-"""Updates of an in-context model with everything that belongs to them: fresh contexts, questions, gradient, optimiser."""
+"""Updates of an in-context model with all that belongs to them: fresh contexts, questions, gradient, optimiser."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from metarl.incontext.examples import expert_questions, fresh_examples
 
 
 def make_updates(domain, model, optimiser, *, prefixes, length, batch, num_updates):
-    """Returns `updates()`, compiled: `num_updates` in a row from the same start, on contexts of `length` transitions."""
+    """Returns `updates()`, compiled: `num_updates` in a row from one start, on contexts of `length` transitions."""
     ask = expert_questions(domain, model.codec, num_queries=16, prefixes=prefixes)
     sample = fresh_examples(domain, make_collect(domain, domain.behaviour, length), ask)
 
