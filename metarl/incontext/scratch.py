@@ -10,7 +10,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float
 
 from envs.domain import Domain
-from metarl.lifetime.agent import AgentState, make_agent
+from metarl.lifetime.agent import Agent, AgentState, make_agent
 from metarl.lifetime.optimiser import make_optimiser
 from metarl.networks.network import make_network
 from metarl.objectives.ppo import ppo
@@ -96,20 +96,8 @@ def ppo_from_scratch(
         raise ValueError(f"num_episodes is {num_episodes} and horizon {horizon}; both must be at least 1")
     if num_minibatches is None:
         num_minibatches = max(parts for parts in range(1, MAX_MINIBATCHES + 1) if horizon % parts == 0)
-    env = EncodedEnvironment(domain)
-    objective = ppo(env.action_space(), entropy_coefficient=entropy)
-    network = make_network(
-        "mlp", env.observation_space(), objective.heads(env.action_space()), hidden=hidden, activation="tanh"
-    )
-    optimiser = make_optimiser(
-        "adam",
-        policy_learning_rate=learning_rate,
-        value_learning_rate=learning_rate,
-        max_grad_norm=0.5,
-        joint_clip=True,
-    )
-    sizes = {"num_envs": 1, "unroll_length": horizon, "num_epochs": num_epochs, "num_minibatches": num_minibatches}
-    agent = make_agent(env, objective, network, optimiser, action_space=env.action_space(), **sizes)
+    sizes = {"unroll_length": horizon, "num_epochs": num_epochs, "num_minibatches": num_minibatches}
+    agent = _ppo_agent(domain, learning_rate=learning_rate, entropy=entropy, hidden=hidden, **sizes)
 
     def learn(params: Any, key: Array) -> Float[Array, " E"]:
         key_init, key_life = jax.random.split(key)
@@ -126,6 +114,23 @@ def ppo_from_scratch(
         return episode_returns(reward.reshape(-1), done.reshape(-1), num_episodes)
 
     return learn
+
+
+def _ppo_agent(domain: Domain, *, learning_rate: float, entropy: float, hidden: tuple[int, ...], **sizes: int) -> Agent:
+    """Returns the agent that learns in one environment, from encoded observations."""
+    env = EncodedEnvironment(domain)
+    objective = ppo(env.action_space(), entropy_coefficient=entropy)
+    network = make_network(
+        "mlp", env.observation_space(), objective.heads(env.action_space()), hidden=hidden, activation="tanh"
+    )
+    optimiser = make_optimiser(
+        "adam",
+        policy_learning_rate=learning_rate,
+        value_learning_rate=learning_rate,
+        max_grad_norm=0.5,
+        joint_clip=True,
+    )
+    return make_agent(env, objective, network, optimiser, action_space=env.action_space(), num_envs=1, **sizes)
 
 
 def episode_returns(reward: Float[Array, " N"], done: Bool[Array, " N"], num_episodes: int) -> Float[Array, " E"]:
