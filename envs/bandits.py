@@ -231,45 +231,55 @@ def linear_bandit(
         ValueError: if an argument is out of range.
     """
     _check_linear(num_arms, dim, noise, arms, horizon, num_angles)
-    is_fixed = arms == "fixed"
-    env = Bandit(num_arms, feature_size=None if is_fixed else dim)
-    constant = jnp.asarray(fixed_features(num_arms, dim))
+    constant = jnp.asarray(fixed_features(num_arms, dim)) if arms == "fixed" else None
+    env = Bandit(num_arms, feature_size=dim if constant is None else None)
 
     def make(means: Float[Array, " A"]) -> BanditParams:
         return BanditParams(jnp.int32(horizon), means, jnp.float32(noise))
 
+    has_belief = dim == 2 and constant is not None
+    return _domain(
+        env,
+        "linear-bandit",
+        *_linear_law(make, constant, (num_arms, dim)),
+        horizon=horizon,
+        context_length=horizon,
+        belief=linear_belief(constant, noise, make, num_angles=num_angles) if has_belief else None,
+        behaviour="thompson",
+        is_ordered=True,
+        features=lambda observation: observation.reshape(num_arms, dim) if constant is None else constant,
+    )
+
+
+def _linear_law(
+    make: Callable, constant: Float[Array, "A d"] | None, shape: tuple[int, int]
+) -> tuple[Callable, Callable, int]:
+    """Returns `sample(key)`, `decode(vector)` and the length of that vector.
+
+    Args:
+        make: parameters of a bandit from its means.
+        constant: features that all tasks share. None: every task has its own.
+        shape: (A, d).
+    """
+    num_arms, dim = shape
+    scale = jnp.float32(dim) ** -0.5
+
     def task(theta: Float[Array, " d"], features: Float[Array, "A d"]) -> Task:
         params = make(features @ theta)
-        if not is_fixed:
+        if constant is None:
             params = LinearBanditParams(params.max_steps_in_episode, params.means, params.noise, features)
         return Task(params, jnp.int32(MAX_LIFETIME))
 
     def decode(vector: Float[Array, " D"]) -> Task:
-        normal = norm.ppf(jnp.clip(vector, 1e-6, 1.0 - 1e-6)) / jnp.sqrt(jnp.float32(dim))
-        return task(normal[:dim], constant if is_fixed else normal[dim:].reshape(num_arms, dim))
+        normal = scale * norm.ppf(jnp.clip(vector, 1e-6, 1.0 - 1e-6))
+        return task(normal[:dim], normal[dim:].reshape(shape) if constant is None else constant)
 
     def sample(key: Array) -> Task:
         key_theta, key_features = jax.random.split(key)
-        scale = jnp.float32(dim) ** -0.5
-        features = constant if is_fixed else scale * jax.random.normal(key_features, (num_arms, dim))
+        features = scale * jax.random.normal(key_features, shape) if constant is None else constant
         return task(scale * jax.random.normal(key_theta, (dim,)), features)
 
-    belief = None
-    if dim == 2 and is_fixed:
-        belief = linear_belief(constant, noise, make, num_angles=num_angles)
-    return _domain(
-        env,
-        "linear-bandit",
-        sample,
-        decode,
-        dim if is_fixed else dim + num_arms * dim,
-        horizon=horizon,
-        context_length=horizon,
-        belief=belief,
-        behaviour="thompson",
-        is_ordered=True,
-        features=lambda observation: constant if is_fixed else observation.reshape(num_arms, dim),
-    )
+    return sample, decode, dim if constant is not None else dim + num_arms * dim
 
 
 for _id, _make in {
