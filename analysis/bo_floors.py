@@ -8,10 +8,18 @@ from analysis.bo_load import Band, mean_band
 from analysis.figure import INK, MUTED, Picture, arm_style, make_figure, shared_legend, style
 from analysis.load import Row
 
-EXACT, STANDARDISED = "gp-exact", "gp-exact-standardised"
+EXACT, STANDARDISED, FITTED = "gp-exact", "gp-exact-standardised", "gp-fitted"
 FLOORS = (EXACT, STANDARDISED)
 """Arms that know the law; the second does not know the level and the scale of values."""
-LABELS = {EXACT: "exact inference", STANDARDISED: "exact, level and scale unknown"}
+LABELS = {
+    EXACT: "exact inference",
+    STANDARDISED: "exact, level and scale unknown",
+    FITTED: "fitted Gaussian process",
+}
+LOOKS = {EXACT: "gp-ei", STANDARDISED: "random", FITTED: "gp-ucb"}
+"""Arms elsewhere whose colours these have."""
+HEADROOM = 0.5
+"""Nats above the model and exact inference at which the picture ends: a process fitted to few values is far above."""
 TARGET = 0.05
 """Nats within which predictions are meant to lie."""
 
@@ -45,19 +53,19 @@ def prior_floors(rows: Sequence[Row]) -> Picture | None:
         figure, axes = make_figure(len(envs), 2, height=2.8)
         for (left, right), env in zip(axes, envs, strict=True):
             found = nll_of(rows, env)
-            (model,) = (arm for arm in found if arm not in FLOORS)
+            (model,) = (arm for arm in found if arm not in LABELS)
             floors = [arm for arm in FLOORS if arm in found]
-            colours = {arm: arm_style("gp-ei" if arm == EXACT else "random")["color"] for arm in floors}
-            for arm in (model, *floors):
-                bands = {count: mean_band(values) for count, values in found[arm].items()}
+            colours = {arm: arm_style(look)["color"] for arm, look in LOOKS.items()}
+            top = max(band.high for arm in (model, *floors) for band in _bands(found[arm]).values()) + HEADROOM
+            for arm in (model, *(arm for arm in LABELS if arm in found)):
                 look = {"color": colours.get(arm, INK), "label": LABELS.get(arm, "the model")}
-                numbers |= _draw(left, bands, f"{env}/{arm}/nll", **look)
+                numbers |= _draw(left, _bands(found[arm]), f"{env}/{arm}/nll", **look)
             for floor in floors:
                 look = {"color": colours[floor], "label": LABELS[floor]}
                 numbers |= _draw(right, gaps(found, model, floor), f"{env}/{model}-{floor}", **look)
             right.axhline(TARGET, color=MUTED, linewidth=0.9, linestyle="--")
             right.set(ylabel="model minus exact (nats)", ylim=(min(0.0, right.get_ylim()[0]), None))
-            left.set(ylabel="mean NLL (nats)")
+            left.set(ylabel="mean NLL (nats)", ylim=(None, min(top, left.get_ylim()[1])))
             left.set_title(env.split("@")[0], loc="left")
             for axis in (left, right):
                 axis.set_xlabel("evaluations in the context")
@@ -65,11 +73,16 @@ def prior_floors(rows: Sequence[Row]) -> Picture | None:
         shared_legend(figure, axes, num_columns=3)
     caption = (
         "Minus the log density of values that were not shown, in units of the context's spread: the mean over "
-        "functions of the law itself, of which exact inference knows everything but the function. Right: how much "
+        "functions of the law itself, of which exact inference knows everything but the function; a fitted Gaussian "
+        "process, as in GP-EI, knows nothing and is too sure of little. Right: how much "
         "likelihood the model loses to it, paired by function; dashed the "
         f"{TARGET:g} nats within which it is meant to lie. 95 % bootstrap intervals over functions."
     )
     return Picture("floors", "Likelihood beside exact inference", caption, figure, numbers)
+
+
+def _bands(by_count: dict[int, np.ndarray]) -> dict[int, Band]:
+    return {count: mean_band(values) for count, values in by_count.items()}
 
 
 def _draw(axis, bands: dict[int, Band], name: str, **look: object) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ def cholesky(matrix: Float[Array, "N N"]) -> Float[Array, "N N"]:
     """Returns the lower factor of a positive-definite matrix; NaN from the first column on where it is not."""
     rows = jnp.arange(matrix.shape[0])
 
-    def column(j: Array, factor: Float[Array, "N N"]) -> Float[Array, "N N"]:
+    def column(j: Array | int, factor: Float[Array, "N N"]) -> Float[Array, "N N"]:
         rest = matrix[:, j] - jnp.sum(factor * factor[j][None], axis=-1)
         return factor.at[:, j].set(jnp.where(rows >= j, rest / jnp.sqrt(rest[j]), 0.0))
 
@@ -25,7 +25,7 @@ def cholesky(matrix: Float[Array, "N N"]) -> Float[Array, "N N"]:
 def solve_lower(factor: Float[Array, "N N"], right: Float[Array, "N m"]) -> Float[Array, "N m"]:
     """Returns X of `factor X = right` for a lower triangle without zeros on its diagonal."""
 
-    def row(i: Array, solution: Float[Array, "N m"]) -> Float[Array, "N m"]:
+    def row(i: Array | int, solution: Float[Array, "N m"]) -> Float[Array, "N m"]:
         known = jnp.sum(factor[i][:, None] * solution, axis=0)
         return solution.at[i].set((right[i] - known) / factor[i, i])
 

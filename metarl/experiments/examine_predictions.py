@@ -5,12 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float, Int
 
 from envs.blackbox.gp_kernel import affine_gp_nll, exact_gp_nll
 from envs.blackbox.sources import make_prior
 from envs.blackbox.suites import Suite
 from metarl.experiments.evaluate import row_of
+from metarl.metabo import gp
 from metarl.metabo.export import TrainedNAP
 from metarl.metabo.nap import Belief, named, negative_log_likelihood, scale_of, shown_to
 from metarl.metabo.network import Evaluations
@@ -19,6 +21,8 @@ CONTEXTS = (5, 20, 45)
 """Evaluations that predictions are made from."""
 PRIOR_CONTEXTS = (5, 20, 50)
 """Evaluations that predictions under a known law are made from."""
+FIT_EVALUATIONS = 100
+"""Evaluations of the posterior of hyper-parameters for the one fit of a Gaussian process."""
 COVERAGES = (0.5, 0.9)
 """Probabilities of the central intervals whose coverage is counted."""
 
@@ -76,7 +80,8 @@ def prior_predictions(
     They are means over what is not in the context, in nats and in units of the context's spread. Exact inference knows
     the lengthscales, the noise and which dimensions matter, which the model has to infer, and the level and scale of
     values, of which a model that standardises is shown nothing. Where outputs are not warped, `gp-exact-standardised`
-    is the same without that last knowledge.
+    is the same without that last knowledge. `gp-fitted` knows nothing of all this: it is the Gaussian process of GP-EI
+    with its most probable hyper-parameters, what one would use who has no model.
 
     Args:
         model: a trained model.
@@ -86,7 +91,7 @@ def prior_predictions(
         seed: of tasks and contexts.
     """
     prior = make_prior(spec, num_candidates=num_candidates)
-    rows, arms = [], [named(model.nap, "np"), "gp-exact"]
+    rows, arms = [], [named(model.nap, "np"), "gp-fitted", "gp-exact"]
     is_warped = prior.output_share > 0.0
     if not is_warped:
         arms.append("gp-exact-standardised")
@@ -100,13 +105,36 @@ def prior_predictions(
             belief = model.nap.believe(model.params, task.kind, seen, task.x[count:])
             own = jnp.mean(_in_spreads(model, belief, seen, shown.y[count:]))
             targets, units = (task.x[count:], task.y[count:]), jnp.log(scale_of(y, is_seen).std)
-            exact = [exact_gp_nll(kernel, (x, y, is_seen), targets)]
+            others = [fitted_gp_nll(task.kind, (x, y), targets), exact_gp_nll(kernel, (x, y, is_seen), targets)]
             if not is_warped:
-                exact.append(affine_gp_nll(kernel, (x, y), targets))
-            return own, *(jnp.mean(nll) - units for nll in exact)
+                others.append(affine_gp_nll(kernel, (x, y), targets))
+            return own, *(jnp.mean(nll) - units for nll in others)
 
         keys = jax.random.split(jax.random.key(seed), num_tasks)
         found = jax.jit(lambda keys, one=one: jax.lax.map(one, keys, batch_size=64))(keys)
         for arm, values in zip(arms, found, strict=True):
             rows.append(row_of(arm, spec, {"context": count}, "nll", np.asarray(values, np.float64), {}))
     return rows
+
+
+def fitted_gp_nll(
+    kind: Int[Array, " D"],
+    context: tuple[Float[Array, "L D"], Float[Array, " L"]],
+    targets: tuple[Float[Array, "m D"], Float[Array, " m"]],
+) -> Float[Array, " m"]:
+    """Returns `-log p(y | x, context)` in nats under the Gaussian process that is most probable given the context.
+
+    Args:
+        kind: what each dimension holds.
+        context: (points, values), not all the same.
+        targets: (points, values), none of them in the context.
+    """
+    (seen_x, seen_y), (x, y) = context, targets
+    is_seen = jnp.ones(seen_y.shape, bool)
+    z = gp.standardise(seen_y, is_seen)
+    data = gp.Data(gp.squared_differences(seen_x, seen_x, kind), z, is_seen)
+    hyper = gp.fit(data, gp.prior_hyper(kind.shape[0]), num_evaluations=FIT_EVALUATIONS)
+    mean, std = gp.posterior(hyper, seen_x, z, is_seen, x, kind)
+    spread = jnp.std(seen_y)
+    variance = std**2 + jnp.exp(hyper.log_noise)
+    return jnp.log(spread) - norm.logpdf((y - jnp.mean(seen_y)) / spread, mean, jnp.sqrt(variance))

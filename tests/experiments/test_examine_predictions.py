@@ -83,14 +83,16 @@ def test_under_a_known_law_exact_inference_is_better_than_an_untrained_model(mod
     rows = prior_predictions(model, spec, num_candidates=40, num_tasks=24, seed=0)
     assert [(row["arm"], row["metric"], row["setting"]) for row in rows] == [
         ("np", "nll", {"context": 20}),
+        ("gp-fitted", "nll", {"context": 20}),
         ("gp-exact", "nll", {"context": 20}),
         ("gp-exact-standardised", "nll", {"context": 20}),
     ]
-    own, exact, standardised = (np.array(row["values"]) for row in rows)
+    own, fitted, exact, standardised = (np.array(row["values"]) for row in rows)
     assert own.shape == exact.shape == (24,) and np.isfinite(own).all() and np.isfinite(exact).all()
     assert (own > exact).mean() > 0.9
     # A standard normal, which is what knowing nothing but the units gives, costs 1.42 nats.
     assert exact.mean() < standardised.mean() < 0.9
+    assert np.isfinite(fitted).all() and exact.mean() < fitted.mean() and np.median(fitted) < 0.9
 
 
 def test_predictions_of_a_model_that_is_told_ranges_are_in_spreads_of_the_context_and_say_so():

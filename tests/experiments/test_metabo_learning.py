@@ -23,6 +23,7 @@ from metarl.metabo.export import TrainedNAP
 from metarl.metabo.trajectory import run_many
 
 LINE = "gp-prior@min_dimensions=1,max_dimensions=1,kinds=numeric,output_share=0.0,law=known"
+UNKNOWN = "gp-prior@max_dimensions=1,kinds=numeric,output_share=0.0"
 PLANE = "gp-prior@max_dimensions=2,kinds=numeric,output_share=0.0"
 PREDICTING = MetaboConfig(
     model=NAPConfig(values="raw", width=32, num_layers=3, num_heads=2, num_bars=100, bar_limit=5.0),
@@ -65,6 +66,25 @@ def test_predictions_come_near_exact_inference():
     found = {(row["arm"], row["setting"]["context"]): np.array(row["values"]) for row in rows}
     gaps = {count: float(np.mean(found["np", count] - found["gp-exact", count])) for count in (5, 20, 50)}
     assert max(gaps.values()) < 0.1, gaps
+
+
+@pytest.mark.learning
+def test_where_lengthscale_noise_and_warp_are_unknown_few_evaluations_say_more_to_it_than_to_a_fitted_process():
+    """Which of many laws a function has, the prior knows better than the most probable one after 5 or 20 values."""
+    config = replace(
+        PREDICTING,
+        model=NAPConfig(width=32, num_layers=3, num_heads=2, num_bars=100),
+        tasks=replace(PREDICTING.tasks, sources=(UNKNOWN,)),
+    )
+    made, params, _ = pretrained(config)
+    model = TrainedNAP(made.settings, jax.device_get(params), {"head": "ei"}, made.nap, "digest")
+    rows = prior_predictions(model, UNKNOWN, num_candidates=80, num_tasks=512, seed=1)
+    found = {(row["arm"], row["setting"]["context"]): np.array(row["values"]) for row in rows}
+    for count in (5, 20):
+        ahead = found["gp-fitted", count] - found["np", count]
+        assert ahead.mean() > 2.0 * ahead.std() / np.sqrt(len(ahead)), (count, ahead.mean())
+    gaps = [float(np.mean(found["np", count] - found["gp-exact", count])) for count in (5, 20, 50)]
+    assert gaps[0] > gaps[1] > gaps[2] > 0.0, gaps
 
 
 class State(NamedTuple):
