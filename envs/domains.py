@@ -8,7 +8,7 @@ from envs.naming import check_name, options_in
 
 DOMAINS = {
     "bandit": ("envs.bandits", "bandit"),
-    "linear-bandit": ("envs.bandits", "linear_bandit"),
+    "linear-bandit": ("envs.linear_bandit", "linear_bandit"),
     "darkroom": ("envs.darkroom", "dark_room"),
     "darkroom-permuted": ("envs.darkroom", "permuted_dark_room"),
     "tabular-mdp": ("envs.tabular_mdp", "tabular_mdp"),

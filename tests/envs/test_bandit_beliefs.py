@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from envs.bandits import fixed_features
 from envs.domain import posterior
 from envs.domains import make_domain
+from envs.linear_bandit import fixed_features
 
 NUM_DRAWS = 40_000
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from envs.bandits import Bandit, BanditParams, BanditState, bandit, fixed_features, linear_bandit
+from envs.bandits import Bandit, BanditParams, BanditState, bandit
 from envs.domains import make_domain
+from envs.linear_bandit import fixed_features, linear_bandit
 from envs.uniform_noise import standard_normal
 
 ARMS = [

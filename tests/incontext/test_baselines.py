@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from envs.bandits import fixed_features
 from envs.domains import make_domain
+from envs.linear_bandit import fixed_features
 from metarl.incontext.agent import Transition, absorb
 from metarl.incontext.arm_rules import empirical_mean, gaussian_thompson, lcb, source_thompson, ucb
 from metarl.incontext.baselines import BASELINES, baselines_for
