@@ -8,7 +8,13 @@ from metarl.experiments.metabo_phases import INITIAL_POINTS, LikelihoodConfig, P
 
 SuiteName = Literal["xgb", "xgb-valid", "hpo-tables", "bbob", "sklearn", "abc", "scip", "hpob", "optuna"]
 """What can be optimised in an examination."""
-PAPER_CHOICES = {"activation": "gelu", "bar_limit": 10.0, "residual": False, "stop_gradient": False}
+PAPER_CHOICES = {
+    "activation": "gelu",
+    "bar_limit": 10.0,
+    "distances": "none",
+    "residual": False,
+    "stop_gradient": False,
+}
 """What the architecture of the public code leaves no choice about."""
 
 
@@ -38,6 +44,9 @@ class NAPConfig:
     """Where the tails of that distribution begin, in the units in which values are seen."""
     activation: Literal["gelu", "relu"] = "relu"
     """Of the transformer's perceptrons; relu is cheaper on CPU."""
+    distances: Literal["none", "ard"] = "none"
+    """Whether attention is told how far points are apart: ard, along each dimension with a lengthscale that the
+    evaluations suggest, or none, so that it has to learn differences of coordinates. An update takes twice as long."""
     residual: bool = True
     """Whether the acquisition starts as the log of the expected improvement, to which the head adds."""
     stop_gradient: bool = True

@@ -23,20 +23,20 @@ NAP_CPU = MetaboConfig()
 # What is lost on functions never seen is lost in the first evaluations: small contexts count more, and as few values
 # say little about the others, the bars reach far out.
 NAP_GENERAL_CPU = MetaboConfig(
-    model=NAPConfig(num_bars=160, bar_limit=30.0),
+    model=NAPConfig(num_bars=160, bar_limit=30.0, distances="ard"),
     tasks=GENERAL_TASKS,
-    likelihood=LikelihoodConfig(updates=16_000, counts="log-uniform"),
+    likelihood=LikelihoodConfig(updates=12_000, counts="log-uniform"),
     scoring=ScoringConfig(suites=("xgb", "hpo-tables", "bbob")),
 )
 NAP = MetaboConfig(
-    model=NAPConfig(width=256, num_layers=6, num_bars=200, bar_limit=30.0, activation="gelu"),
+    model=NAPConfig(width=256, num_layers=6, num_bars=200, bar_limit=30.0, activation="gelu", distances="ard"),
     tasks=replace(GENERAL_TASKS, num_candidates=256),
     likelihood=LikelihoodConfig(updates=20_000, batch_size=1024, learning_rate=5e-4, counts="log-uniform"),
     policy=PolicyConfig(iterations=1000, num_tasks=128, horizon=50, likelihood_batch=128),
     scoring=ScoringConfig(suites=("xgb", "hpo-tables", "bbob"), batch_size=256),
 )
 SMOKE = MetaboConfig(
-    model=NAPConfig(width=16, num_layers=1, num_heads=2, num_bars=32),
+    model=NAPConfig(width=16, num_layers=1, num_heads=2, num_bars=32, distances="ard"),
     tasks=TasksConfig(sources=("gp-prior",), shares=(1.0,), num_candidates=24),
     likelihood=LikelihoodConfig(updates=4, updates_per_step=2, batch_size=4, max_context=12),
     policy=PolicyConfig(iterations=2, num_tasks=2, group_size=2, horizon=4, num_minibatches=2, likelihood_batch=2),

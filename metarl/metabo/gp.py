@@ -14,7 +14,7 @@ from jax.scipy.special import log_ndtr
 from jaxtyping import Array, Bool, Float, Int
 
 from envs.blackbox.kernels import masked_cholesky, masked_posterior, matern52
-from envs.blackbox.task import CATEGORICAL, UNUSED
+from metarl.metabo.distances import squared_differences
 from metarl.metabo.optimiser import Optimiser, best_unvisited
 from metarl.metabo.quasi_newton import Point, minimise, start_at
 
@@ -52,19 +52,6 @@ class Data(NamedTuple):
     """Standardised values; 0 in rows not filled."""
     is_seen: Bool[Array, " L"]
     """Rows that are filled."""
-
-
-def squared_differences(
-    a: Float[Array, "n D"], b: Float[Array, "m D"], kind: Int[Array, " D"]
-) -> Float[Array, "D n m"]:
-    """Returns squared differences; between categories 1 where they differ, and 0 in unused dimensions.
-
-    Dimensions lead: a CPU sums over a leading axis several times as fast as over a short last one.
-    """
-    difference = a.T[:, :, None] - b.T[:, None, :]
-    kind = kind[:, None, None]
-    differs = (difference != 0.0).astype(jnp.float32)
-    return jnp.where(kind == CATEGORICAL, differs, jnp.where(kind == UNUSED, 0.0, difference**2))
 
 
 def standardise(y: Float[Array, " L"], is_seen: Bool[Array, " L"]) -> Float[Array, " L"]:

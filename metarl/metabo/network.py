@@ -12,9 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from envs.blackbox.task import CATEGORICAL, MAX_CATEGORIES, ORDINAL, UNUSED
 from metarl.metabo.bars import Bars, make_bars
+from metarl.metabo.distances import NUM_KINDS, Distances
 from metarl.networks.transformer import ContextTransformer
-
-NUM_KINDS = 4
 
 
 class Evaluations(NamedTuple):
@@ -121,6 +120,8 @@ class NAPNetwork(nn.Module):
     """Where its tails begin."""
     activation: str = "gelu"
     """Of the perceptrons in the transformer."""
+    distances: str = "none"
+    """Whether attention is told distances: `none`, or with lengthscales that evaluations suggest, `ard`."""
     residual: bool = True
     """Whether the acquisition is added to the log of the expected improvement, so that it starts as that."""
     stop_gradient: bool = True
@@ -144,6 +145,8 @@ class NAPNetwork(nn.Module):
             activation=self.activation,
             dtype=self.dtype,
         )
+        if self.distances != "none":
+            self.apart = Distances(self.num_layers, self.num_heads)
         self.embed_point = PointEmbedding(self.width, self.dtype)
         self.embed_value = nn.Dense(self.width, dtype=self.dtype)
         self.question = self.param("question", nn.initializers.normal(1.0), (self.width,))
@@ -161,11 +164,14 @@ class NAPNetwork(nn.Module):
         tokens = self.embed_point(evaluations.x, kind) + self.embed_value(
             jnp.concatenate([values, jnp.tanh(values)], 1)
         )
-        cache, outputs = self.layers.encode(tokens, seen)
+        among, towards = self._biases(kind, evaluations, candidates)
+        cache, outputs = self.layers.encode(tokens, seen, among)
         count = candidates.shape[0]
         is_visible = jnp.broadcast_to(jnp.concatenate([jnp.ones((1,), bool), seen])[None], (count, seen.shape[0] + 1))
         questions = self.embed_point(candidates, kind) + self.question[None].astype(self.dtype)
-        hidden = self.layers.read(questions, cache, jnp.zeros((count,), jnp.int32), is_visible).astype(jnp.float32)
+        hidden = self.layers.read(questions, cache, jnp.zeros((count,), jnp.int32), is_visible, towards).astype(
+            jnp.float32
+        )
         rows, bars = self.bars_head(hidden), self.bars
         incumbent = jnp.max(evaluations.y, where=seen, initial=float(bars.edges[0]))
         return Reading(
@@ -177,6 +183,16 @@ class NAPNetwork(nn.Module):
             summary=jnp.mean(outputs.astype(jnp.float32), axis=0, where=is_visible[0][:, None]),
             incumbent=incumbent,
         )
+
+    def _biases(
+        self, kind: Int[Array, " D"], evaluations: Evaluations, candidates: Float[Array, "N D"]
+    ) -> tuple[Array | None, Array | None]:
+        """Returns the biases [layers, heads, n, 1 + L] of the prior token and evaluations, and of candidates."""
+        if self.distances == "none":
+            return None, None
+        weights = self.apart.weigh(kind, *evaluations)
+        among, towards = (self.apart(weights, kind, x, evaluations.x) for x in (evaluations.x, candidates))
+        return jnp.pad(among, ((0, 0), (0, 0), (1, 0), (0, 0))), towards
 
     def acquire(self, reading: Reading, progress: Float[Array, ""]) -> Float[Array, " N"]:
         """Returns how much each candidate is preferred, as logits; the bars themselves are not looked at.

@@ -12,10 +12,15 @@ ROPE_BASE = 10_000.0
 
 
 def attend(
-    queries: Float[Array, "M N d"], keys: Float[Array, "S N d"], values: Float[Array, "S N d"], mask: Bool[Array, "M S"]
+    queries: Float[Array, "M N d"],
+    keys: Float[Array, "S N d"],
+    values: Float[Array, "S N d"],
+    mask: Bool[Array, "M S"],
+    bias: Float[Array, "N M S"] | None = None,
 ) -> Float[Array, "M N d"]:
-    """Returns softmax attention; every row of the mask must allow something."""
-    return jax.nn.dot_product_attention(queries[None], keys[None], values[None], mask=mask[None, None])[0]
+    """Returns softmax attention, with a bias added to its logits; every row of the mask must allow something."""
+    bias = None if bias is None else bias[None]
+    return jax.nn.dot_product_attention(queries[None], keys[None], values[None], bias, mask[None, None])[0]
 
 
 def attend_causally(

@@ -95,15 +95,19 @@ class Block(nn.Module):
         mask: Bool[Array, "M S"],
         *,
         is_triangular: bool = False,
+        bias: Float[Array, "N M S"] | None = None,
     ) -> Float[Array, "M W"]:
         """Returns the tokens after they have looked at what their row of the mask allows.
 
-        `is_triangular` promises that a mask [S, S] allows nothing above its diagonal.
+        `is_triangular` promises that a mask [S, S] allows nothing above its diagonal, and that there is no bias.
         """
         queries = self._heads(self.to_queries(self.norm_attention(x)))
         queries = self.norm_queries(queries) if self.normalises else queries
         queries = rotate(queries, positions) if self.rotates else queries
-        seen = (attend_causally if is_triangular else attend)(queries, keys, values, mask)
+        if is_triangular:
+            seen = attend_causally(queries, keys, values, mask)
+        else:
+            seen = attend(queries, keys, values, mask, bias)
         return self.think(x + self.merge(seen.reshape(x.shape)))
 
     def think(self, x: Float[Array, "M W"]) -> Float[Array, "M W"]:
@@ -152,8 +156,12 @@ class ContextTransformer(nn.Module):
         if self.attention == "independent":
             self.encoder = Block(*rest, self.dtype)
 
-    def encode(self, tokens: Float[Array, "H W"], is_valid: Bool[Array, " H"]) -> tuple[Cache, Float[Array, "S W"]]:
+    def encode(
+        self, tokens: Float[Array, "H W"], is_valid: Bool[Array, " H"], bias: Float[Array, "L N S S"] | None = None
+    ) -> tuple[Cache, Float[Array, "S W"]]:
         """Returns the whole context at once: its cache with S = 1 + H slots, and the output at every slot.
+
+        A bias is added to the logits of each layer and head, by slot that looks and slot that is looked at; for `set`.
 
         With `causal` and `independent` attention the first j transitions have the same keys and values whatever
         follows, so that one encoding serves queries about every prefix. Tokens that are not valid are never seen.
@@ -166,7 +174,7 @@ class ContextTransformer(nn.Module):
         if self.attention == "causal":
             mask = mask & (order[:, None] >= order[None])
         keep = lambda layer, keys, values: (keys, values)  # noqa: E731
-        x, keys, values = self._through(x, order, mask, keep, is_triangular=self.attention == "causal")
+        x, keys, values = self._through(x, order, mask, keep, is_triangular=self.attention == "causal", bias=bias)
         length = jnp.sum(is_valid.astype(jnp.int32))
         return Cache(keys, values, length, x[length].astype(jnp.float32)), x
 
@@ -178,6 +186,7 @@ class ContextTransformer(nn.Module):
         write: Callable[[int, Array, Array], tuple[Array, Array]],
         *,
         is_triangular: bool = False,
+        bias: Array | None = None,
     ) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
         """Returns (output, keys, values) of context tokens, which see what `write` puts these two into."""
         pairs = []
@@ -188,13 +197,19 @@ class ContextTransformer(nn.Module):
         else:
             for layer, block in enumerate(self.blocks):
                 pairs.append(write(layer, *block.keys_values(x, positions)))
-                x = block(x, positions, *pairs[-1], mask, is_triangular=is_triangular)
+                own = None if bias is None else bias[layer]
+                x = block(x, positions, *pairs[-1], mask, is_triangular=is_triangular, bias=own)
             x = self.norm(x)
         keys, values = zip(*pairs, strict=True)
         return x, keys, values
 
     def read(
-        self, queries: Float[Array, "M W"], cache: Cache, prefix: Int[Array, " M"], is_visible: Bool[Array, "M S"]
+        self,
+        queries: Float[Array, "M W"],
+        cache: Cache,
+        prefix: Int[Array, " M"],
+        is_visible: Bool[Array, "M S"],
+        bias: Float[Array, "L N M S"] | None = None,
     ) -> Float[Array, "M W"]:
         """Returns the output at M queries, each of which sees the visible slots of the context and no other query.
 
@@ -203,10 +218,12 @@ class ContextTransformer(nn.Module):
             cache: the context.
             prefix: how many transitions each query knows of, for its position.
             is_visible: which slots it sees; slot 0 must be visible.
+            bias: what is added to the logits of each layer and head.
         """
         x = queries.astype(self.dtype)
         for layer, block in enumerate(self.blocks):
-            x = block(x, prefix + 1, cache.keys[layer], cache.values[layer], is_visible)
+            own = None if bias is None else bias[layer]
+            x = block(x, prefix + 1, cache.keys[layer], cache.values[layer], is_visible, bias=own)
         return self.norm(x)
 
     def init_cache(self, capacity: int) -> Cache:
