@@ -113,8 +113,8 @@ def relevance_features(
         features += [total(near, gaps[None]) / (num_near + 1.0), jnp.log1p(num_near) / 5.0]
         features += [total(beside, gaps[None]) / (num_beside + 1.0)]
         features += [total(beside, gaps[None] * squares) / (0.1 * num_beside + 0.1)]
-    line = (x - jnp.sum(x * seen[:, None], axis=0) / count) * seen[:, None]
-    parabola = (line**2 - jnp.sum(line**2, axis=0) / count) * seen[:, None]
+    line = (x - jnp.sum(x * seen[:, None], axis=0, keepdims=True) / count) * seen[:, None]
+    parabola = (line**2 - jnp.sum(line**2, axis=0, keepdims=True) / count) * seen[:, None]
     for curve in (line, parabola):
         norm = jnp.sum(curve**2, axis=0) * jnp.sum(y**2) + SMALL
         features += [jnp.log(count) * jnp.sum(curve * y[:, None], axis=0) ** 2 / norm]

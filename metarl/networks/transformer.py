@@ -5,7 +5,6 @@ one token per transition. Queries attend to the prior token and to the part of t
 tokens never attend to a query. All functions are about one context, unbatched; vmap them.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,15 +12,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from metarl.networks.attention import attend, attend_causally, rotate
+from metarl.networks.block import Block
 
 ATTENTIONS = ("causal", "set", "independent")
 """How context tokens see each other: those before them (cacheable), all (exactly permutation invariant, not cacheable),
 or only themselves (exactly permutation invariant and cacheable)."""
 POSITIONS = ("none", "rope")
 """Whether order is shown: not at all, or by rotating queries and keys (Su et al. 2021)."""
-ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu}
-"""Activations of the perceptrons by name; on CPU the gradient of `relu` takes a third of the time."""
 
 
 class Cache(NamedTuple):
@@ -50,74 +47,6 @@ class Cache(NamedTuple):
         return self.keys[0].shape[0]
 
 
-class Block(nn.Module):
-    """Attention to given keys and values, then a two-layer perceptron; normalised before each, no biases."""
-
-    width: int
-    """W."""
-    num_heads: int
-    """N."""
-    mlp_ratio: int
-    """Hidden units of the perceptron as a multiple of the width."""
-    activation: str
-    """One of `ACTIVATIONS`."""
-    normalises: bool
-    """Whether queries and keys are normalised per head, with a learned scale."""
-    rotates: bool
-    """Whether positions are shown by rotation."""
-    dtype: Any
-    """Type of activations; parameters are float32."""
-
-    def setup(self) -> None:
-        """Makes the layers."""
-        dense = functools.partial(nn.Dense, use_bias=False, dtype=self.dtype)
-        self.norm_attention, self.norm_mlp = nn.RMSNorm(dtype=self.dtype), nn.RMSNorm(dtype=self.dtype)
-        self.to_queries, self.to_keys, self.to_values, self.merge = (dense(self.width) for _ in range(4))
-        self.expand, self.contract = dense(self.mlp_ratio * self.width), dense(self.width)
-        if self.normalises:
-            self.norm_queries, self.norm_keys = nn.RMSNorm(dtype=self.dtype), nn.RMSNorm(dtype=self.dtype)
-
-    def keys_values(
-        self, x: Float[Array, "S W"], positions: Int[Array, " S"]
-    ) -> tuple[Float[Array, "S N d"], Float[Array, "S N d"]]:
-        """Returns what others see of these tokens."""
-        x = self.norm_attention(x)
-        keys, values = self._heads(self.to_keys(x)), self._heads(self.to_values(x))
-        keys = self.norm_keys(keys) if self.normalises else keys
-        return rotate(keys, positions) if self.rotates else keys, values
-
-    def __call__(
-        self,
-        x: Float[Array, "M W"],
-        positions: Int[Array, " M"],
-        keys: Float[Array, "S N d"],
-        values: Float[Array, "S N d"],
-        mask: Bool[Array, "M S"],
-        *,
-        is_triangular: bool = False,
-        bias: Float[Array, "N M S"] | None = None,
-    ) -> Float[Array, "M W"]:
-        """Returns the tokens after they have looked at what their row of the mask allows.
-
-        `is_triangular` promises that a mask [S, S] allows nothing above its diagonal, and that there is no bias.
-        """
-        queries = self._heads(self.to_queries(self.norm_attention(x)))
-        queries = self.norm_queries(queries) if self.normalises else queries
-        queries = rotate(queries, positions) if self.rotates else queries
-        if is_triangular:
-            seen = attend_causally(queries, keys, values, mask)
-        else:
-            seen = attend(queries, keys, values, mask, bias)
-        return self.think(x + self.merge(seen.reshape(x.shape)))
-
-    def think(self, x: Float[Array, "M W"]) -> Float[Array, "M W"]:
-        """Returns the tokens after the perceptron."""
-        return x + self.contract(ACTIVATIONS[self.activation](self.expand(self.norm_mlp(x))))
-
-    def _heads(self, x: Array) -> Array:
-        return x.reshape(x.shape[0], self.num_heads, self.width // self.num_heads)
-
-
 class ContextTransformer(nn.Module):
     """Layers over the tokens of a context and of its queries; embedding and heads are the caller's."""
 
@@ -134,7 +63,7 @@ class ContextTransformer(nn.Module):
     mlp_ratio: int = 4
     """Hidden units of the perceptrons as a multiple of the width."""
     activation: str = "gelu"
-    """One of `ACTIVATIONS`."""
+    """Name in `metarl.networks.block.ACTIVATIONS`."""
     normalises_queries: bool = False
     """Whether queries and keys are normalised (QK-norm)."""
     dtype: Any = jnp.float32
@@ -161,11 +90,14 @@ class ContextTransformer(nn.Module):
     ) -> tuple[Cache, Float[Array, "S W"]]:
         """Returns the whole context at once: its cache with S = 1 + H slots, and the output at every slot.
 
-        A bias is added to the logits of each layer and head, by slot that looks and slot that is looked at; for `set`.
+        A bias is added to the logits of each layer and head, by slot that looks and slot that is looked at; it needs
+        attention `set`.
 
         With `causal` and `independent` attention the first j transitions have the same keys and values whatever
         follows, so that one encoding serves queries about every prefix. Tokens that are not valid are never seen.
         """
+        if bias is not None and self.attention != "set":
+            raise ValueError(f"attention {self.attention!r} takes no bias among context tokens; 'set' does")
         x = jnp.concatenate([self.prior[None].astype(self.dtype), tokens.astype(self.dtype)])
         num_slots = x.shape[0]
         order = jnp.arange(num_slots)

@@ -27,6 +27,12 @@ def judged(model, kind, evaluations, candidates, params=None):
     return np.asarray(each), np.asarray(jnp.concatenate([reading.summary, value[None], reading.incumbent[None]]))
 
 
+@pytest.fixture(scope="module", params=["none", "ard"])
+def model(request, make_model):
+    """Models that are told distances, and not."""
+    return make_model(distances=request.param)
+
+
 @pytest.fixture(scope="module")
 def expected(model, room):
     """What is said of the pool given half of it."""
@@ -117,13 +123,13 @@ def rms(x, scale):
     return x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + 1e-6) * scale
 
 
-def dense_block(x, weights, mask, num_heads):
-    """A layer over the whole sequence, in which every token is query, key and value; mask [S, S]."""
+def dense_block(x, weights, mask, bias, num_heads):
+    """A layer over the whole sequence, in which every token is query, key and value; mask [S, S], bias [N, S, S]."""
     normal = rms(x, weights["norm_attention"]["scale"])
     heads = lambda name: (normal @ weights[name]["kernel"]).reshape(len(x), num_heads, -1)  # noqa: E731
     queries, keys, values = heads("to_queries"), heads("to_keys"), heads("to_values")
     scores = np.einsum("inh,jnh->nij", queries, keys) / np.sqrt(queries.shape[-1])
-    scores = np.where(mask[None], scores, -np.inf)
+    scores = np.where(mask[None], scores + bias, -np.inf)
     weight = np.exp(scores - scores.max(axis=-1, keepdims=True))
     weight /= weight.sum(axis=-1, keepdims=True)
     x = x + np.einsum("nij,jnh->inh", weight, values).reshape(x.shape) @ weights["merge"]["kernel"]
@@ -149,8 +155,16 @@ def test_reading_is_dense_attention_over_one_sequence_with_a_mask(model, room):
     )
     visible = np.concatenate([[True], is_seen, np.zeros(12, bool)])
     mask = np.broadcast_to(visible, (len(sequence), len(sequence)))
+    bias = np.zeros((network.num_layers, network.num_heads, *mask.shape), np.float32)
+    if network.distances == "ard":
+        seen = Evaluations(evaluations.x, jnp.asarray(z[:, 0]), is_seen)
+        among, towards = network.apply(
+            {"params": model.params}, room.task.kind, seen, candidates, method=lambda m, *args: m._biases(*args)
+        )
+        bias[:, :, : 1 + ROOM, : 1 + ROOM], bias[:, :, 1 + ROOM :, : 1 + ROOM] = among, towards
+        assert np.ptp(bias) > 1.0
     for layer in range(network.num_layers):
-        sequence = dense_block(sequence, weights["layers"][f"blocks_{layer}"], mask, network.num_heads)
+        sequence = dense_block(sequence, weights["layers"][f"blocks_{layer}"], mask, bias[layer], network.num_heads)
     output = rms(sequence, weights["layers"]["norm"]["scale"])
     np.testing.assert_allclose(belief.reading.hidden, output[1 + ROOM :], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(belief.reading.summary, output[visible].mean(axis=0), rtol=1e-4, atol=1e-4)

@@ -5,7 +5,8 @@ import pytest
 
 from metarl.networks import attention as module_of_attention
 from metarl.networks.attention import rotate
-from metarl.networks.transformer import Block, ContextTransformer, reserve
+from metarl.networks.block import Block
+from metarl.networks.transformer import ContextTransformer, reserve
 
 WIDTH, LENGTH = 8, 12
 ATTENTIONS = [("causal", "none"), ("causal", "rope"), ("independent", "none"), ("independent", "rope")]
@@ -263,3 +264,37 @@ def test_normalised_queries_are_blind_to_the_scale_of_keys():
     np.testing.assert_allclose(
         answers(module, params, cache, queries), answers(module, params, other, queries), atol=TOLERANCE
     )
+
+
+def test_a_bias_is_added_to_logits_so_that_minus_infinity_hides_and_0_changes_nothing():
+    module, params, tokens, queries = build("set")
+    is_valid = jnp.arange(LENGTH) < 9
+    cache, plain = call(module, params, "encode", tokens, is_valid)
+    visible = jnp.broadcast_to(jnp.concatenate([jnp.ones((1,), bool), is_valid])[None], (3, 1 + LENGTH))
+    bias = jnp.where(visible, 0.0, -1e9)
+    shape = (2, 2, 1 + LENGTH, 1 + LENGTH)
+    everything = jnp.ones((LENGTH,), bool)
+    _, hidden = call(module, params, "encode", tokens, everything, jnp.broadcast_to(bias[0], shape))
+    np.testing.assert_allclose(hidden[:10], plain[:10], atol=TOLERANCE)
+    prefix = jnp.zeros((3,), jnp.int32)
+    expected = call(module, params, "read", queries, cache, prefix, visible)
+    found = call(
+        module,
+        params,
+        "read",
+        queries,
+        cache,
+        prefix,
+        jnp.ones_like(visible),
+        jnp.broadcast_to(bias, (2, 2, *bias.shape)),
+    )
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+    one_head = jnp.zeros((2, 2, *bias.shape)).at[0, 1, :, 3].set(1.0)
+    assert np.abs(call(module, params, "read", queries, cache, prefix, visible, one_head) - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("attention", ["causal", "independent"])
+def test_context_tokens_that_do_not_see_all_others_take_no_bias(attention):
+    module, params, tokens, _ = build(attention)
+    with pytest.raises(ValueError, match="takes no bias"):
+        call(module, params, "encode", tokens, jnp.ones((LENGTH,), bool), jnp.zeros((2, 2, 1 + LENGTH, 1 + LENGTH)))
