@@ -56,14 +56,19 @@ def pretrained(config):
     return made, state.params, losses
 
 
+def likelihoods(made, params, spec, num_tasks=512):
+    """Returns {(arm, evaluations): [K] minus log-likelihoods} of K functions of a law."""
+    model = TrainedNAP(made.settings, jax.device_get(params), {"head": "ei"}, made.nap, "digest")
+    rows = prior_predictions(model, spec, num_candidates=80, num_tasks=num_tasks, seed=1)
+    return {(row["arm"], row["setting"]["context"]): np.array(row["values"]) for row in rows}
+
+
 @pytest.mark.learning
 def test_predictions_come_near_exact_inference():
     """Of functions of one law, whose level and scale are known, so that exact inference is what can be learned."""
     made, params, losses = pretrained(PREDICTING)
     assert np.mean(losses[-3:]) < losses[0] - 0.3
-    model = TrainedNAP(made.settings, jax.device_get(params), {"head": "ei"}, made.nap, "digest")
-    rows = prior_predictions(model, LINE, num_candidates=80, num_tasks=512, seed=1)
-    found = {(row["arm"], row["setting"]["context"]): np.array(row["values"]) for row in rows}
+    found = likelihoods(made, params, LINE)
     gaps = {count: float(np.mean(found["np", count] - found["gp-exact", count])) for count in (5, 20, 50)}
     assert max(gaps.values()) < 0.1, gaps
 
@@ -77,14 +82,29 @@ def test_where_lengthscale_noise_and_warp_are_unknown_few_evaluations_say_more_t
         tasks=replace(PREDICTING.tasks, sources=(UNKNOWN,)),
     )
     made, params, _ = pretrained(config)
-    model = TrainedNAP(made.settings, jax.device_get(params), {"head": "ei"}, made.nap, "digest")
-    rows = prior_predictions(model, UNKNOWN, num_candidates=80, num_tasks=512, seed=1)
-    found = {(row["arm"], row["setting"]["context"]): np.array(row["values"]) for row in rows}
+    found = likelihoods(made, params, UNKNOWN)
     for count in (5, 20):
         ahead = found["gp-fitted", count] - found["np", count]
         assert ahead.mean() > 2.0 * ahead.std() / np.sqrt(len(ahead)), (count, ahead.mean())
     gaps = [float(np.mean(found["np", count] - found["gp-exact", count])) for count in (5, 20, 50)]
     assert gaps[0] > gaps[1] > gaps[2] > 0.0, gaps
+
+
+@pytest.mark.learning
+def test_told_distances_it_learns_sooner_which_dimensions_matter():
+    spec, found = "gp-prior@max_dimensions=6", {}
+    for distances in ("none", "ard"):
+        config = replace(
+            PREDICTING,
+            model=NAPConfig(width=32, num_layers=2, num_heads=2, num_bars=64, distances=distances),
+            tasks=replace(PREDICTING.tasks, sources=(spec,)),
+            likelihood=replace(PREDICTING.likelihood, updates=600),
+        )
+        made, params, _ = pretrained(config)
+        found[distances] = likelihoods(made, params, spec, num_tasks=256)
+    for count in (20, 50):
+        ahead = found["none"]["np", count] - found["ard"]["np", count]
+        assert ahead.mean() > max(0.1, 3.0 * ahead.std() / np.sqrt(len(ahead))), (count, ahead.mean())
 
 
 class State(NamedTuple):
