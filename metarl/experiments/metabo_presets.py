@@ -23,13 +23,13 @@ NAP_CPU = MetaboConfig()
 # What is lost on functions never seen is lost in the first evaluations: small contexts count more, and as few values
 # say little about the others, the bars reach far out.
 NAP_GENERAL_CPU = MetaboConfig(
-    model=NAPConfig(num_bars=160, bar_limit=30.0, distances="ard"),
+    model=NAPConfig(num_bars=160, bar_limit=30.0),
     tasks=GENERAL_TASKS,
-    likelihood=LikelihoodConfig(updates=12_000, counts="log-uniform"),
+    likelihood=LikelihoodConfig(updates=16_000, counts="log-uniform"),
     scoring=ScoringConfig(suites=("xgb", "hpo-tables", "bbob")),
 )
 NAP = MetaboConfig(
-    model=NAPConfig(width=256, num_layers=6, num_bars=200, bar_limit=30.0, activation="gelu", distances="ard"),
+    model=NAPConfig(width=256, num_layers=6, num_bars=200, bar_limit=30.0, activation="gelu"),
     tasks=replace(GENERAL_TASKS, num_candidates=256),
     likelihood=LikelihoodConfig(updates=20_000, batch_size=1024, learning_rate=5e-4, counts="log-uniform"),
     policy=PolicyConfig(iterations=1000, num_tasks=128, horizon=50, likelihood_batch=128),
