@@ -8,6 +8,9 @@ from scipy.stats import qmc
 
 from metarl.metabo.space import CATEGORICAL, MAX_DIMENSIONS, Space
 
+DECIMALS = 8
+"""Digits behind the point of coordinates in [0, 1] that tell configurations apart, about those that a model reads."""
+
 Rows = Float64[np.ndarray, "n D"]
 
 
@@ -54,8 +57,11 @@ def perturb(space: Space, parents: Rows, rng: np.random.Generator, *, scale: flo
 
 
 def keys_of(x: Rows) -> list[bytes]:
-    """Returns what tells rows apart: the numbers that a model would read."""
-    return [row.tobytes() for row in x.astype(np.float32)]
+    """Returns what tells rows apart: their numbers to `DECIMALS`, as decoding and encoding may change the last digits.
+
+    Near the lower end of a logarithmic dimension these are not even the same in single precision.
+    """
+    return [row.tobytes() for row in np.round(x, DECIMALS) + 0.0]
 
 
 def nearest(space: Space, x: Rows, point: Float64[np.ndarray, " D"]) -> int:

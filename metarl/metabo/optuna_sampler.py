@@ -7,6 +7,7 @@ trials, are drawn at random.
 """
 
 import os
+import threading
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ except ImportError as error:
 Distributions = dict[str, BaseDistribution]
 SHARED = "nap:chosen"
 """Attribute of a trial that tells other workers what was chosen before the objective has asked for all of it."""
+CHOOSING = threading.Lock()
+"""Threads of a process choose one after the other: each is to know what those before it have begun."""
 
 
 class NAPSampler(BaseSampler):
@@ -91,6 +94,10 @@ class NAPSampler(BaseSampler):
 
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: Distributions) -> dict[str, Any]:
         """Returns parameters for the trial; nothing during the first trials and where the model cannot choose."""
+        with CHOOSING:
+            return self._choose(study, trial, search_space)
+
+    def _choose(self, study: optuna.Study, trial: FrozenTrial, search_space: Distributions) -> dict[str, Any]:
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         num_complete = sum(other.state == TrialState.COMPLETE for other in others)
         if not search_space or num_complete < max(self._n_startup_trials, 1):

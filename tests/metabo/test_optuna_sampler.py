@@ -3,6 +3,7 @@ import math
 import pickle
 import sys
 import threading
+import time
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
 from optuna.trial import TrialState, create_trial  # noqa: E402
 
+from metarl.metabo.candidates import sobol  # noqa: E402
 from metarl.metabo.export import save_nap  # noqa: E402
 from metarl.metabo.nap import make_nap  # noqa: E402
 from metarl.metabo.optuna_sampler import NAPSampler, known_of, space_from  # noqa: E402
@@ -262,6 +264,19 @@ def test_threads_of_one_study_choose_different_parameters(checkpoint):
     study = study_of(checkpoint, n_startup_trials=3)
     study.optimize(objective, n_trials=14, n_jobs=2)
     assert len({tuple(params.items()) for params in params_of(study)}) == 14
+
+
+def test_threads_that_choose_at_once_know_of_each_other(checkpoint, monkeypatch):
+    """Searches that take long and look at the same candidates, of which each has to take what the others left."""
+
+    def slow(self, rng):
+        time.sleep(0.05)
+        return self.among(sobol(self.space, 64, np.random.default_rng(0)))
+
+    monkeypatch.setattr(Search, "anywhere", slow)
+    study = study_of(checkpoint, n_startup_trials=3)
+    study.optimize(objective, n_trials=12, n_jobs=4)
+    assert len({tuple(params.items()) for params in params_of(study)}) == 12
 
 
 def test_without_optuna_the_extra_is_named(monkeypatch):

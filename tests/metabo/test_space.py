@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from envs.blackbox import task
+from envs.blackbox.task import MAX_DIMENSIONS
 from metarl.metabo import dimensions
 from metarl.metabo.candidates import keys_of, nearest, perturb, sobol
 from metarl.metabo.space import Categorical, Fixed, Float, Int, Ordinal, Space, space_of
@@ -214,3 +215,15 @@ def test_keys_are_the_same_for_rows_that_a_model_cannot_tell_apart():
 def test_importing_needs_no_jax(module):
     code = f"import sys, {module}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_rows_are_known_again_after_decoding_and_encoding_even_where_a_logarithm_begins():
+    space = Space({"rate": Float(1e-5, 1.0, log=True), "layers": Int(1, 8)})
+    x = np.zeros((4000, MAX_DIMENSIONS))
+    rng = np.random.default_rng(0)
+    x[:, 0], x[:, 1] = 10.0 ** rng.uniform(-7.0, 0.0, 4000), 3.0 / 7.0
+    x = space.snap(x)
+    again = space.encode(space.decode(x))
+    assert (again.astype(np.float32) != x.astype(np.float32)).any()  # which is why single precision is too fine
+    assert keys_of(again) == keys_of(x)
+    assert len(set(keys_of(x))) > 3000
