@@ -13,7 +13,7 @@ ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu}
 
 
 class Block(nn.Module):
-    """Attention to given keys and values, then a two-layer perceptron; normalised before each, no biases."""
+    """Attention to given keys and values, then a two-layer perceptron; normalised before each; no offsets."""
 
     width: int
     """W."""

@@ -1,0 +1,39 @@
+"""Attention is what the formula says, and rotation shows differences of positions alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl.networks.attention import rotate
+from metarl.networks.block import Block
+
+WIDTH, TOLERANCE = 8, 1e-5
+
+
+def test_rotated_products_depend_on_differences_of_positions():
+    x, y = jax.random.normal(jax.random.key(0), (2, 1, 1, 8))
+    products = [float(jnp.sum(rotate(x, jnp.array([i])) * rotate(y, jnp.array([i + 5])))) for i in (0, 3, 400)]
+    np.testing.assert_allclose(products, products[0], rtol=1e-3)  # angles of hundreds of radians lose three digits
+    assert abs(float(jnp.sum(rotate(x, jnp.array([0])) * rotate(y, jnp.array([9])))) - products[0]) > 1e-2
+
+
+def test_attention_is_the_softmax_of_scaled_products():
+    block = Block(WIDTH, 2, 4, "gelu", False, False, jnp.float32)
+    x = jax.random.normal(jax.random.key(1), (3, WIDTH))
+    keys, values = jax.random.normal(jax.random.key(2), (2, 5, 2, 4))
+    mask = jnp.array([[1, 1, 1, 1, 1], [1, 0, 1, 0, 0], [1, 0, 0, 0, 0]], bool)
+    params = block.init(jax.random.key(0), x, jnp.arange(3), keys, values, mask)
+    found = block.apply(params, x, jnp.arange(3), keys, values, mask)
+    p = jax.tree.map(np.asarray, params["params"])
+
+    def norm(x, name):
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * p[name]["scale"]
+
+    queries = (norm(np.asarray(x), "norm_attention") @ p["to_queries"]["kernel"]).reshape(3, 2, 4)
+    logits = np.einsum("mnd,snd->nms", queries, keys) / 2.0
+    weights = np.where(mask[None], np.exp(logits), 0.0)
+    seen = np.einsum("nms,snd->mnd", weights / weights.sum(-1, keepdims=True), values).reshape(3, WIDTH)
+    x = np.asarray(x) + seen @ p["merge"]["kernel"]
+    hidden = norm(x, "norm_mlp") @ p["expand"]["kernel"]
+    expected = x + np.asarray(jax.nn.gelu(hidden)) @ p["contract"]["kernel"]
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
