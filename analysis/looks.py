@@ -57,6 +57,8 @@ OPTIMISER_ARMS = {
     "np-ei": Look("#d9730d", DASHED, "s", "NP-EI"),
     "np-ei-pretrained": Look("#7a1f5c", DASH_DOTTED, "P", "NP-EI before RL"),
     "gp-ei": Look("#0f8a5f", (0, (3.5, 1.0, 1.0, 1.0, 1.0, 1.0)), "v", "GP-EI"),
+    "gp-ucb": Look("#5f5100", (0, (5.0, 1.5)), "^", "GP-UCB"),
+    "gp-turbo": Look("#56b4e9", (0, (1.0, 1.0)), "D", "GP in a trust region"),
     "random": Look("#8a8f98", DOTTED, "x", "random"),
 }
 """Who optimises pools, in the order of tables and legends; drawn beside no other arms. What else an evaluation holds

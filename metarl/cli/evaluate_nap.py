@@ -11,7 +11,7 @@ from metarl.cli.machine import prepare_jax
 from metarl.cli.models import nap_directory
 from metarl.cli.parse import parse
 from metarl.cli.tables import print_regret_tables
-from metarl.experiments.metabo_config import ScoringConfig, SuiteName
+from metarl.experiments.metabo_config import RivalName, ScoringConfig, SuiteName
 from metarl.run.directory import check_output
 
 
@@ -27,6 +27,9 @@ class EvaluateNAPArguments:
     tables; bbob: 24 test functions in 2, 3 and 5 dimensions; sklearn, abc, scip: classifiers, logic synthesis and
     integer programs, evaluated here and kept; hpob: the test tasks of HPO-B, space by space (--hpob); optuna: studies
     of 20 whole tables by samplers for Optuna, the model's beside TPE and random (extra optuna)."""
+    rivals: tuple[RivalName, ...] = ("gp-ei",)
+    """Gaussian processes that optimise pools beside it, with random search: by expected improvement (gp-ei), by mean +
+    2 standard deviations (gp-ucb), or within a region of trust that success widens (gp-turbo)."""
     horizon: int = 45
     """Evaluations after the five initial ones; for optuna, trials in all, the five start-up ones included."""
     seeds: int = 5
@@ -54,6 +57,7 @@ def evaluate_nap(words: list[str]) -> None:
         raise ValueError(f"--seed is {arguments.seed}; it must lie in [0, 2^32)")
     config = ScoringConfig(
         arguments.suite,
+        arguments.rivals,
         arguments.horizon,
         arguments.seeds,
         arguments.batch_size,

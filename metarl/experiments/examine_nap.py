@@ -18,14 +18,15 @@ from metarl.experiments.metabo_config import MetaboConfig, ScoringConfig
 from metarl.experiments.regret_rows import NAPFindings, paired_rows, regret_rows
 from metarl.metabo.acquisitions import nap_optimiser
 from metarl.metabo.export import TrainedNAP, load_nap
-from metarl.metabo.gp import gp_ei
+from metarl.metabo.gp import gp_ei, gp_ucb
 from metarl.metabo.nap import ORACLE, named
 from metarl.metabo.optimiser import Optimiser
 from metarl.metabo.scores import random_regret_curve
 from metarl.metabo.trajectory import run_many
+from metarl.metabo.trust_region import gp_turbo
 
-RIVALS: dict[str, Callable[[], Optimiser]] = {"gp-ei": gp_ei}
-"""Optimisers that every model is compared with, beside random search, whose expectation is known."""
+RIVALS: dict[str, Callable[[], Optimiser]] = {"gp-ei": gp_ei, "gp-ucb": gp_ucb, "gp-turbo": gp_turbo}
+"""Optimisers that models can be compared with, beside random search, whose expectation is known."""
 
 
 def arms_of(model: TrainedNAP, pretrained: TrainedNAP | None = None) -> dict[str, Optimiser]:
@@ -107,7 +108,7 @@ def examine(
     """
     if STUDIES in config.suites:
         require_optuna()
-    arms = {name: make() for name, make in RIVALS.items()} | arms_of(model, pretrained)
+    arms = {name: RIVALS[name]() for name in config.rivals} | arms_of(model, pretrained)
     rows, curves = [], {}
     for name in config.suites:
         if name == STUDIES:  # of whole spaces, and therefore without pools, pools' rivals and predictions

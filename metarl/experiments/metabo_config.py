@@ -7,6 +7,7 @@ from metarl.experiments.config_checks import require, require_counts, require_po
 from metarl.experiments.metabo_phases import INITIAL_POINTS, LikelihoodConfig, PolicyConfig
 
 SuiteName = Literal["xgb", "xgb-valid", "hpo-tables", "bbob", "sklearn", "abc", "scip", "hpob", "optuna"]
+RivalName = Literal["gp-ei", "gp-ucb", "gp-turbo"]
 """What can be optimised in an examination."""
 PAPER_CHOICES = {
     "activation": "gelu",
@@ -136,6 +137,9 @@ class ScoringConfig:
     hpo-tables: other measured tables, of which some are of known spaces; bbob: test functions, which are new; sklearn,
     abc, scip: real tools; hpob: the test tasks of that benchmark, space by space; optuna: studies of 20 whole tables by
     the model as a sampler for Optuna, beside its own samplers."""
+    rivals: tuple[RivalName, ...] = ("gp-ei",)
+    """Gaussian processes that optimise beside the model: by expected improvement, by mean + 2 standard deviations, or
+    by expected improvement within a region of trust."""
     horizon: int = 45
     """Evaluations after the initial ones; for optuna, trials of a study, the five start-up ones included."""
     seeds: int = 5

@@ -4,7 +4,7 @@ Everything has fixed shapes: rows of the history that are not filled are rows of
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from envs.blackbox.kernels import masked_cholesky, masked_posterior, matern52
 from metarl.metabo.distances import squared_differences
-from metarl.metabo.optimiser import Optimiser, best_unvisited
+from metarl.metabo.optimiser import Observation, Optimiser, best_unvisited
 from metarl.metabo.quasi_newton import Point, minimise, start_at
 
 LOG_LENGTHSCALE, LOG_OUTPUTSCALE, LOG_NOISE = (float(np.log(0.5)), 1.0), (0.0, 1.0), (float(np.log(1e-3)), 1.5)
@@ -143,6 +143,28 @@ def posterior(
     return mean, jnp.sqrt(jnp.maximum(variance, JITTER * scale))
 
 
+class Outlook(NamedTuple):
+    """What a fitted process expects of a pool, in units of the standardised history."""
+
+    mean: Float[Array, " N"]
+    """Of the noiseless function at candidates."""
+    std: Float[Array, " N"]
+    """Standard deviation of that."""
+    incumbent: Float[Array, ""]
+    """Best value so far; 0 without any."""
+
+
+def refit(observation: Observation, params: Any, last: Hyper, *, num_evaluations: int) -> tuple[Hyper, Outlook]:
+    """Returns the fit to what has been evaluated, searched from the last one, and what it expects of the pool."""
+    rows, is_seen = params.x[observation["index"]], observation["is_seen"]
+    z = standardise(observation["y"], is_seen)
+    data = Data(squared_differences(rows, rows, params.kind), z, is_seen)
+    hyper = fit(data, last, num_evaluations=num_evaluations)
+    mean, std = posterior(hyper, rows, z, is_seen, params.x, params.kind)
+    incumbent = jnp.where(jnp.any(is_seen), jnp.max(z, where=is_seen, initial=-jnp.inf), 0.0)
+    return hyper, Outlook(mean, std, incumbent)
+
+
 def log_expected_improvement(
     mean: Float[Array, " N"], std: Float[Array, " N"], incumbent: Float[Array, ""]
 ) -> Float[Array, " N"]:
@@ -173,13 +195,8 @@ def gp_optimiser(acquisition: Acquisition, *, num_evaluations: int = NUM_EVALUAT
     """
 
     def choose(key, memory, observation, params):
-        rows, is_seen = params.x[observation["index"]], observation["is_seen"]
-        z = standardise(observation["y"], is_seen)
-        data = Data(squared_differences(rows, rows, params.kind), z, is_seen)
-        hyper = fit(data, memory, num_evaluations=num_evaluations)
-        mean, std = posterior(hyper, rows, z, is_seen, params.x, params.kind)
-        incumbent = jnp.where(jnp.any(is_seen), jnp.max(z, where=is_seen, initial=-jnp.inf), 0.0)
-        return hyper, best_unvisited(acquisition(mean, std, incumbent), observation, params)
+        hyper, outlook = refit(observation, params, memory, num_evaluations=num_evaluations)
+        return hyper, best_unvisited(acquisition(*outlook), observation, params)
 
     return Optimiser(lambda params: prior_hyper(params.x.shape[-1]), choose)
 

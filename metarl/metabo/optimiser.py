@@ -26,12 +26,16 @@ class Optimiser(NamedTuple):
     """
 
 
+def is_open(observation: Observation, params: Any) -> Bool[Array, " N"]:
+    """Returns which candidates can be chosen: those there are that have not been evaluated."""
+    return params.is_valid & ~observation["is_visited"]
+
+
 def best_unvisited(scores: Float[Array, " N"], observation: Observation, params: Any) -> Int[Array, ""]:
     """Returns the candidate of the largest score among those not visited; a score that is NaN counts as the least."""
-    is_open: Bool[Array, " N"] = params.is_valid & ~observation["is_visited"]
     scores = jnp.where(jnp.isnan(scores), jnp.finfo(scores.dtype).min, scores)
     scores = jnp.maximum(scores, jnp.finfo(scores.dtype).min)
-    return jnp.argmax(jnp.where(is_open, scores, -jnp.inf)).astype(jnp.int32)
+    return jnp.argmax(jnp.where(is_open(observation, params), scores, -jnp.inf)).astype(jnp.int32)
 
 
 def random_search() -> Optimiser:

@@ -1,6 +1,6 @@
 """An examination says of every optimiser what its trajectories show, with random search in closed form beside it."""
 
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from envs.blackbox.suites import Suite
 from envs.blackbox.task import NUMERIC, pool_params
 from metarl.experiments import examine_nap, examine_predictions
 from metarl.experiments.examine_nap import NAPFindings, arms_of, examine, examine_optimisers, examine_run
-from metarl.experiments.metabo_config import MetaboConfig, ScoringConfig
+from metarl.experiments.metabo_config import MetaboConfig, RivalName, ScoringConfig
 from metarl.experiments.metabo_phases import LikelihoodConfig, PolicyConfig
 from metarl.metabo.export import TrainedNAP, save_nap
 from metarl.metabo.nap import make_nap
@@ -108,15 +108,25 @@ def test_an_examination_has_a_rival_and_predictions_for_each_suite(monkeypatch):
     from metarl.experiments import examine_predictions
 
     monkeypatch.setattr(examine_nap, "make_suite", lambda name, *, horizon, num_seeds, track: ramps(num_seeds))
-    monkeypatch.setattr(examine_nap, "RIVALS", {"up": lambda: towards(1.0)})
+    monkeypatch.setitem(examine_nap.RIVALS, "gp-ei", lambda: towards(1.0))
     monkeypatch.setattr(examine_predictions, "CONTEXTS", (5,))
     said = []
     found = examine(trained(), ScoringConfig(seeds=1, batch_size=2), seed=0, report=said.append)
-    assert {row["arm"] for row in found.rows} == {"random", "up", "np-ei", "nap", "np"}
-    assert said == [f"ramps: {arm} in 2 trajectories" for arm in ("up", "np-ei", "nap")] + ["ramps: predictions"]
+    assert {row["arm"] for row in found.rows} == {"random", "gp-ei", "np-ei", "nap", "np"}
+    assert said == [f"ramps: {arm} in 2 trajectories" for arm in ("gp-ei", "np-ei", "nap")] + ["ramps: predictions"]
     # Untrained, the acquisition is expected improvement: both arms did the same.
     np.testing.assert_array_equal(found.curves["ramps/nap"], found.curves["ramps/np-ei"])
     assert found.arrays() is found.curves
+
+
+def test_every_rival_climbs_a_ramp(monkeypatch):
+    monkeypatch.setattr(examine_nap, "make_suite", lambda name, *, horizon, num_seeds, track: ramps(num_seeds))
+    monkeypatch.setattr(examine_nap, "predictions", lambda *args, **options: [])
+    config = ScoringConfig(rivals=get_args(RivalName), seeds=2, batch_size=4)
+    found = examine(trained("ei"), config, seed=0).curves
+    assert set(examine_nap.RIVALS) == set(config.rivals)
+    for rival in config.rivals:
+        assert np.mean(found[f"ramps/{rival}"][:, 3:]) < 0.5 * np.mean(found["ramps/random"][:, 3:]), rival
 
 
 @pytest.mark.parametrize(("updates", "iterations", "has_pretrained"), [(50, 1, True), (0, 1, False), (50, 0, False)])
@@ -170,10 +180,9 @@ def test_a_model_that_is_told_ranges_is_shown_shares_and_says_so_in_its_names():
 
 def test_hpo_b_is_examined_space_by_space(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(examine_nap, "RIVALS", {})
     monkeypatch.setattr(examine_predictions, "CONTEXTS", (5,))
     folder, _ = write_miniature(tmp_path / "hpob")
-    config = ScoringConfig(suites=("hpob",), horizon=3, seeds=2, batch_size=4, hpob=str(folder))
+    config = ScoringConfig(suites=("hpob",), rivals=(), horizon=3, seeds=2, batch_size=4, hpob=str(folder))
     found = examine(trained("ei"), config, seed=0)
     assert set(found.curves) == {
         f"hpob/{space}/{arm}" for space in ("4796", "5527") for arm in ("random", "np-ei", "tasks")
