@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 class TaskBox(NamedTuple):
@@ -131,3 +131,11 @@ def take_in(
         return state
     is_due = (count + vectors.shape[0]) // teacher.refit_every > count // teacher.refit_every
     return jax.lax.cond(is_due, teacher.refit, keep_state, key, state)
+
+
+def find(
+    tasks: Float[Array, "N D"], is_used: Bool[Array, " N"], vectors: Float[Array, "n D"]
+) -> tuple[Int[Array, " n"], Bool[Array, " n"]]:
+    """Returns (slot of each vector, whether it is there at all); slots of the others are 0."""
+    same = jnp.all(tasks[None] == vectors[:, None], axis=2) & is_used[None]
+    return jnp.argmax(same, axis=1), jnp.any(same, axis=1)

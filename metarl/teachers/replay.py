@@ -1,6 +1,6 @@
-"""Teachers that keep tasks worth doing again: prioritised level replay, and sampling for learnability.
+"""Prioritised level replay: a buffer of the tasks that are worth doing again.
 
-Here both see returns only, as every teacher: what their papers take from the student's critic is told where it is
+Here it sees returns only, as every teacher: what its papers take from the student's critic is told where it is
 replaced.
 """
 
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from metarl.teachers.base import TaskBox, Teacher, is_present, keep_state
+from metarl.teachers.base import TaskBox, Teacher, find, is_present, keep_state
 
 Score = Literal["change", "learnability", "regret"]
 """What makes a task worth replaying."""
@@ -186,14 +186,6 @@ def _normalise(weights: Float[Array, " N"], is_used: Bool[Array, " N"]) -> Float
     return weights / jnp.sum(weights)
 
 
-def find(
-    tasks: Float[Array, "N D"], is_used: Bool[Array, " N"], vectors: Float[Array, "n D"]
-) -> tuple[Int[Array, " n"], Bool[Array, " n"]]:
-    """Returns (slot of each vector, whether it is there at all); slots of the others are 0."""
-    same = jnp.all(tasks[None] == vectors[:, None], axis=2) & is_used[None]
-    return jnp.argmax(same, axis=1), jnp.any(same, axis=1)
-
-
 def _places(
     state: PLRState, weights: Float[Array, " N"], is_done: Bool[Array, " N"], score: Float[Array, " n"]
 ) -> Int[Array, " n"]:
@@ -208,78 +200,3 @@ def _places(
     is_free = state.num_visits[slots] == 0
     enters = (score[order] > -jnp.inf) & (is_free | (score[order] > state.score[slots])) & ~is_done[slots]
     return jnp.full((num,), capacity, slots.dtype).at[order].set(jnp.where(enters, slots, capacity))
-
-
-class SFLState(NamedTuple):
-    """Candidates that are being tried, and the most learnable of those before."""
-
-    candidates: Float[Array, "M D"]
-    num_success: Int[Array, " M"]
-    num_visits: Int[Array, " M"]
-    chosen: Float[Array, "S D"]
-    """Tasks that are trained on."""
-    learnability: Float[Array, " S"]
-    """Their p (1 - p) when they were chosen."""
-    has_chosen: Bool[Array, ""]
-
-
-def sfl(
-    box: TaskBox, *, num_candidates: int = 250, num_chosen: int = 50, num_trials: int = 4, chosen_share: float = 0.5
-) -> Teacher:
-    """Returns sampling for learnability: half the tasks are from the set with the largest p (1 - p).
-
-    The paper rolls the student out for this; a teacher that only proposes spends the other half of its proposals on
-    candidates, each tried several times, and chooses anew when that many episodes have passed.
-
-    Source: Rutherford et al. 2024.
-
-    Args:
-        box: where tasks live; success is a return above its `success_return`.
-        num_candidates: uniform tasks that are tried.
-        num_chosen: of which so many are kept.
-        num_trials: episodes in each candidate.
-        chosen_share: of the tasks that are from the chosen set.
-
-    Raises:
-        ValueError: if a setting is out of range.
-    """
-    if not 1 <= num_chosen <= num_candidates or num_trials < 2 or not 0.0 <= chosen_share < 1.0:
-        raise ValueError(
-            f"sfl was given num_candidates={num_candidates}, num_chosen={num_chosen}, num_trials={num_trials} and "
-            f"chosen_share={chosen_share}; give 1 <= num_chosen <= num_candidates, at least 2 trials and a share in "
-            "[0, 1)"
-        )
-    refit_every = round(num_candidates * num_trials / (1.0 - chosen_share))
-
-    def init(key: Array) -> SFLState:
-        nothing = jnp.zeros((num_candidates,), jnp.int32)
-        chosen = jnp.zeros((num_chosen, box.num_dimensions), jnp.float32)
-        scores = jnp.zeros((num_chosen,), jnp.float32)
-        return SFLState(box.uniform(key, num_candidates), nothing, nothing, chosen, scores, jnp.bool_(False))
-
-    def sample(key: Array, state: SFLState, num: int) -> Float[Array, "n D"]:
-        key_share, key_chosen, key_tie = jax.random.split(key, 3)
-        ties = jax.random.uniform(key_tie, (num_candidates,))
-        least_tried = jnp.argsort(state.num_visits.astype(jnp.float32) + ties)
-        candidates = state.candidates[least_tried[jnp.arange(num) % num_candidates]]
-        chosen = state.chosen[jax.random.randint(key_chosen, (num,), 0, num_chosen)]
-        is_chosen = (jax.random.uniform(key_share, (num, 1)) < chosen_share) & state.has_chosen
-        return jnp.where(is_chosen, chosen, candidates)
-
-    def observe(state: SFLState, vectors: Float[Array, "n D"], returns: Float[Array, " n"]) -> SFLState:
-        slot, is_known = find(state.candidates, jnp.ones((num_candidates,), bool), vectors)
-        slot = jnp.where(is_known & is_present(returns), slot, num_candidates)
-        success = (returns > box.success_return).astype(jnp.int32)
-        return state._replace(
-            num_success=state.num_success.at[slot].add(success, mode="drop"),
-            num_visits=state.num_visits.at[slot].add(1, mode="drop"),
-        )
-
-    def refit(key: Array, state: SFLState) -> SFLState:
-        p = state.num_success / jnp.maximum(state.num_visits, 1)
-        score = jnp.where(state.num_visits > 0, p * (1.0 - p), -1.0)
-        learnability, best = jax.lax.top_k(score, num_chosen)
-        chosen = state.candidates[best]
-        return init(key)._replace(chosen=chosen, learnability=learnability, has_chosen=jnp.bool_(True))
-
-    return Teacher(init, sample, observe, refit, refit_every)

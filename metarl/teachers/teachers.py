@@ -6,7 +6,8 @@ from typing import Any
 from envs.naming import check_name, options_in
 from metarl.teachers.base import TaskBox, Teacher
 from metarl.teachers.gmm import alp_gmm, covar_gmm
-from metarl.teachers.replay import plr, sfl
+from metarl.teachers.learnability import sfl
+from metarl.teachers.replay import plr
 from metarl.teachers.riac import riac
 from metarl.teachers.schedules import adr, oracle, uniform
 
