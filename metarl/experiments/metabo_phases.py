@@ -27,6 +27,9 @@ class LikelihoodConfig:
     """Most evaluations of a context."""
     counts: Literal["uniform", "log-uniform"] = "uniform"
     """Law of the number of evaluations in a context; log-uniform ones are as often 2 or 3 as 4 to 7."""
+    gathered: float = 0.0
+    """Share of contexts that lie around the best of their first points, as an optimiser leaves them. The others are
+    random."""
     with_replacement: bool = False
     """Whether a context is drawn with replacement, from 1 evaluation upwards, and the whole pool is predicted, context
     included, in both phases; otherwise it has 2 or more, all different, and what is left is predicted."""
@@ -34,7 +37,7 @@ class LikelihoodConfig:
     @property
     def context(self) -> dict[str, Any]:
         """Arguments of `metarl.metabo.likelihood.context_loss` that say what a context is."""
-        return {name: getattr(self, name) for name in ("max_context", "counts", "with_replacement")}
+        return {name: getattr(self, name) for name in ("max_context", "counts", "with_replacement", "gathered")}
 
     def __post_init__(self):
         counts = ("updates_per_step", "batch_size", "max_context")
@@ -44,6 +47,11 @@ class LikelihoodConfig:
             self.updates >= 0 and self.updates % self.updates_per_step == 0,
             f"likelihood.updates is {self.updates}; it must be a multiple of likelihood.updates_per_step = "
             f"{self.updates_per_step}, or 0",
+        )
+        require(0.0 <= self.gathered <= 1.0, f"likelihood.gathered is {self.gathered}; it must lie in [0, 1]")
+        require(
+            self.gathered == 0.0 or not self.with_replacement,
+            f"likelihood.gathered is {self.gathered}; with likelihood.with_replacement it must be 0",
         )
         require(
             self.max_context >= 2, f"likelihood.max_context is {self.max_context}; it must be at least 2, for a spread"

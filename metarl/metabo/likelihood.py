@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from metarl.metabo.distances import squared_differences
 from metarl.metabo.nap import NAP
 from metarl.metabo.network import Evaluations
 
@@ -18,6 +19,11 @@ MIN_CONTEXT = 2
 
 COUNTS = ("uniform", "log-uniform")
 """Laws of the number of evaluations in a context."""
+
+
+FIRST_SHARES, STAGES, PULLS = (0.1, 0.5), 3, (1.0, 30.0)
+"""Of gathered contexts: between which shares are random, in how many stages the rest is added, and how strongly it is
+pulled, in nats at the mean squared distance from the best."""
 
 
 class Question(NamedTuple):
@@ -40,6 +46,7 @@ def context_loss(
     max_context: int,
     counts: str = "uniform",
     with_replacement: bool = False,
+    gathered: float = 0.0,
 ) -> Float[Array, ""]:
     """Returns the mean negative log-likelihood of a pool's values given some of them, in the units of the model.
 
@@ -55,8 +62,13 @@ def context_loss(
         max_context: most points of a context.
         counts: law of n, one of `COUNTS`; log-uniform numbers below `max_context + 1` are rounded down.
         with_replacement: whether a candidate may be drawn again.
+        gathered: share of contexts that lie around the best of their first points, as an optimiser leaves them; without
+            replacement only.
     """
-    asked = (_repeated if with_replacement else _apart)(task, key, max_context, counts)
+    if with_replacement:
+        asked = _repeated(task, key, max_context, counts)
+    else:
+        asked = _apart(task, key, max_context, counts, gathered)
     context, rest = asked.context, asked.targets
     seen = Evaluations(task.x[context], task.y[context], asked.is_seen)
     belief = nap.believe(params, task.kind, seen, task.x[rest])
@@ -69,13 +81,49 @@ def context_loss(
     return jnp.sum(losses * weight) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
-def _apart(task: Any, key: Array, max_context: int, counts: str) -> Question:
+def _apart(task: Any, key: Array, max_context: int, counts: str, gathered: float) -> Question:
     """Returns a context without repetitions and everything behind it; consumes the key."""
     key_order, key_count = jax.random.split(key)
     order = jnp.argsort(jnp.where(task.is_valid, jax.random.uniform(key_order, task.y.shape), 2.0))
     count = _count(key_count, MIN_CONTEXT, max_context, counts)
+    if gathered > 0.0:
+        order = gather(task, order, count, gathered, jax.random.fold_in(key, 0))
     context = order[:max_context]
     return Question(context, (jnp.arange(max_context) < count) & task.is_valid[context], order[max_context:])
+
+
+def gather(task: Any, order: Int[Array, " N"], count: Int[Array, ""], share: float, key: Array) -> Int[Array, " N"]:
+    """Returns the candidates in another order, of which the first `count` may be gathered around good ones.
+
+    Some are random; the others follow in stages, near the best of those before. Which they are depends on values that
+    are in the context already and on no other, so that what is left is as likely as it would be had they been drawn
+    blindly: there is nothing to learn from having been left out.
+
+    Args:
+        task: a pool.
+        order: its candidates in random order, valid ones first.
+        count: how many are in the context.
+        share: probability of gathering; otherwise the order stays random.
+        key: randomness.
+    """
+    key_share, key_first, key_pull, key_noise = jax.random.split(key, 4)
+    pull = jnp.exp(jax.random.uniform(key_pull, (), minval=jnp.log(PULLS[0]), maxval=jnp.log(PULLS[1])))
+    pull = jnp.where(jax.random.bernoulli(key_share, share), pull, 0.0)
+    low, high = FIRST_SHARES
+    part = jax.random.uniform(key_first, (), minval=low, maxval=high) * count.astype(jnp.float32)
+    first = jnp.clip(jnp.ceil(part).astype(jnp.int32), MIN_CONTEXT, count)
+    rank = jnp.zeros_like(order).at[order].set(jnp.arange(order.shape[0], dtype=jnp.int32))
+    is_taken, taken = (rank < first) & task.is_valid, first
+    for stage in range(STAGES):
+        best = jnp.argmax(jnp.where(is_taken, task.y, -jnp.inf))
+        apart = jnp.sum(squared_differences(task.x[best][None], task.x, task.kind)[:, 0], axis=0)
+        apart = apart / jnp.maximum(jnp.mean(apart, where=task.is_valid), 1e-6)
+        noise = jax.random.gumbel(jax.random.fold_in(key_noise, stage), apart.shape)
+        score = jnp.where(task.is_valid & ~is_taken, noise - pull * apart, -jnp.inf)
+        until = first + (count - first) * (stage + 1) // STAGES
+        is_new = jnp.argsort(jnp.argsort(-score)) < until - taken
+        is_taken, taken = is_taken | (is_new & task.is_valid), until
+    return jnp.argsort(jnp.where(is_taken, rank, rank + order.shape[0]))
 
 
 def _repeated(task: Any, key: Array, max_context: int, counts: str) -> Question:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.blackbox.task import by_range
-from metarl.metabo.likelihood import MIN_CONTEXT, context_loss
+from envs.blackbox.task import NUMERIC, by_range, pool_params
+from metarl.metabo.likelihood import MIN_CONTEXT, context_loss, gather
 from metarl.metabo.nap import Belief, scale_of
 
 MAX_CONTEXT = 6
@@ -188,3 +188,61 @@ def test_log_uniform_counts_favour_small_contexts(model, room, with_replacement)
     found = np.array([np.mean(sizes == n) for n in numbers])
     assert set(sizes.tolist()) == set(numbers.tolist())
     np.testing.assert_array_less(np.abs(found - law), 4 * np.sqrt(law * (1 - law) / 4000))
+
+
+@pytest.fixture(scope="module")
+def plane():
+    """A hundred points of a square, ten of them padding, and values that fall away from a corner, with noise."""
+    rng = np.random.default_rng(0)
+    x = rng.random((100, 2)).astype(np.float32)
+    y = (-x.sum(axis=1) + 0.1 * rng.standard_normal(100)).astype(np.float32)
+    kind = jnp.full((2,), NUMERIC, jnp.int32)
+    return pool_params(jnp.asarray(x), kind, jnp.asarray(y), is_valid=jnp.arange(100) < 90)
+
+
+def contexts(pool, share, count=30, num=64):
+    """[num, count] candidates of contexts."""
+
+    def one(key):
+        key_order, key_gather = jax.random.split(key)
+        order = jnp.argsort(jnp.where(pool.is_valid, jax.random.uniform(key_order, (100,)), 2.0))
+        return gather(pool, order, jnp.int32(count), share, key_gather)
+
+    found = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), num)))
+    assert all(sorted(order) == list(range(100)) for order in found.tolist())
+    return found[:, :count]
+
+
+def spread(pool, chosen):
+    """Mean squared distance of each context's points from the best of them."""
+    x, y = np.asarray(pool.x)[chosen], np.asarray(pool.y)[chosen]
+    best = x[np.arange(len(x)), y.argmax(axis=1)]
+    return ((x - best[:, None]) ** 2).sum(axis=-1).mean(axis=1)
+
+
+def test_gathered_contexts_lie_around_the_best_and_hold_no_padding(plane):
+    chosen, blind = contexts(plane, 1.0), contexts(plane, 0.0)
+    assert (chosen < 90).all() and (blind < 90).all()
+    assert spread(plane, chosen).mean() < 0.8 * spread(plane, blind).mean()
+    values = np.asarray(plane.y)
+    assert values[chosen].mean() > values[blind].mean() + 0.2
+
+
+def test_half_of_the_contexts_are_gathered_where_half_are_to_be(plane):
+    half, ends = spread(plane, contexts(plane, 0.5, num=512)), [spread(plane, contexts(plane, s)) for s in (0.0, 1.0)]
+    np.testing.assert_allclose(half.mean(), (ends[0].mean() + ends[1].mean()) / 2.0, rtol=0.1)
+
+
+def test_what_is_left_out_has_no_say_in_what_is_chosen(plane):
+    """Values outside a context may be anything: it stays the same, so that nothing can be learned from being left."""
+    chosen = contexts(plane, 1.0, num=16)
+    for row in range(16):
+        outside = np.setdiff1d(np.arange(100), chosen[row])
+        moved = plane.replace(y=plane.y.at[outside].set(100.0 + jnp.arange(len(outside), dtype=jnp.float32)))
+        np.testing.assert_array_equal(contexts(moved, 1.0, num=16)[row], chosen[row])
+
+
+@pytest.mark.parametrize("count", [2, 3, 90])
+def test_contexts_of_any_size_can_be_gathered(plane, count):
+    chosen = contexts(plane, 1.0, count=count, num=8)
+    assert all(len(set(row)) == count and max(row) < 90 for row in chosen.tolist())
