@@ -40,6 +40,8 @@ WRONG = [
     (TasksConfig, {"permuted": 1.5}, "tasks.permuted is 1.5; it must lie in [0, 1]"),
     (LikelihoodConfig, {"updates": 51}, "likelihood.updates is 51; it must be a multiple of"),
     (LikelihoodConfig, {"max_context": 1}, "likelihood.max_context is 1; it must be at least 2"),
+    (LikelihoodConfig, {"gathered": 1.5}, "likelihood.gathered is 1.5; it must lie in [0, 1]"),
+    (LikelihoodConfig, {"gathered": 0.5, "with_replacement": True}, "with likelihood.with_replacement it must be 0"),
     (LikelihoodConfig, {"learning_rate": -1.0}, "likelihood.learning_rate is -1.0"),
     (PolicyConfig, {"iterations": -1}, "policy.iterations is -1; it must be at least 0"),
     (PolicyConfig, {"num_minibatches": 5}, "policy.num_minibatches is 5; it must divide policy.num_tasks = 12"),
