@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from analysis.figure import Picture, arm_label, save_picture
+from analysis.incontext_attention import attention_maps, gaze
 from analysis.incontext_load import PIECES, Examined, Outcome, Setting, load_examined
 from analysis.incontext_pictures import offline_curves, regret_curves, return_curves, slug
 from analysis.incontext_tables import outcome_table, verdict
-from analysis.incontext_traces import model_trace, policy_maps
+from analysis.incontext_traces import follow, policy_maps, trace_agent, typical_task
 from analysis.incontext_training import final_mean, gap_curves, loss_curve, probe_lengths
 from analysis.load import flatten
 from analysis.page import Html, details, join, pairs, picture_block, section, tag, tiles
@@ -21,6 +22,8 @@ from analysis.throughput import MISSING, count, duration, elapsed
 from envs.domains import make_domain
 from metarl.incontext.export import load_model
 
+NUM_EPISODES = 10
+"""Episodes that a model is watched for in a Dark Room."""
 RUNNING = "The run had not finished when this page was written; numbers are as of its last recorded step."
 LEARNERS = {
     "DPTConfig": (
@@ -66,17 +69,24 @@ def _named(picture: Picture, env: str, envs: Sequence[str]) -> Picture:
 
 
 def policy_pictures(examined: Examined) -> list[Picture]:
-    """Returns the policy of the exported model in a room of every Dark Room that the run trained on."""
+    """Returns policy and attention of the exported model in a room of every Dark Room that the run trained on."""
     run = examined.run
     rooms = [env for env in examined.envs if env.startswith("darkroom")]
     if not rooms or {"export/model.json", "export/model.npz"} & set(examined.absent):
         return []
     model, acting = load_model(run.directory / "export"), run.config.get("acting") or {}
-    options = {"seed": int(run.config.get("seed") or 0), "skips_seen": bool(acting.get("skips_seen"))}
+    seed, label = int(run.config.get("seed") or 0), arm_label(model.kind)
     pictures = []
     for env in rooms:
-        trace = model_trace(model, make_domain(env), **options)
-        pictures.append(_named(policy_maps(trace, arm_label(model.kind)), env, examined.envs))
+        domain = make_domain(env)
+        skips_seen = bool(acting.get("skips_seen")) and domain.pair_index is not None
+        agent, params = model.agent(domain, skips_seen=skips_seen), typical_task(domain, seed)
+        walk = follow(domain, agent, params, num_episodes=NUM_EPISODES, seed=seed)
+        trace = trace_agent(domain, agent, params, walk, seed=seed)
+        pictures.append(_named(policy_maps(trace, label), env, examined.envs))
+        looks = gaze(domain, agent, walk, trace, skips_seen=skips_seen)
+        if looks is not None:
+            pictures.append(_named(attention_maps(looks, trace, label), env, examined.envs))
     return pictures
 
 

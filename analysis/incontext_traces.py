@@ -1,7 +1,6 @@
 """What a model does in a Dark Room as it learns: its policy in every cell, before one episode after another.
 
-Looks only at what acts (`InContextAgent`), so that every kind of model can be shown; what its layers attend to, which
-is a matter of one kind, is left out.
+Looks only at what acts (`InContextAgent`), so that every kind of model can be shown.
 """
 
 from collections.abc import Callable
@@ -18,14 +17,11 @@ from matplotlib.patheffects import withStroke
 from analysis.figure import INK, Picture, hide_unused, make_figure, style
 from envs.cells import MOVES
 from envs.domain import Domain
-from metarl.incontext.agent import InContextAgent, absorb
+from metarl.incontext.agent import InContextAgent, Transition, absorb
 from metarl.incontext.deploy import make_episode
-from metarl.incontext.export import TrainedModel
 
 SHOWN_EPISODES = (1, 2, 3, 5)
 """Episodes before which the policy is shown, beside the one after the goal was first found and the last."""
-NUM_EPISODES = 10
-"""Episodes that a model is watched for."""
 NUM_DRAWS = 4096
 """Actions drawn in every cell to see how probable each is; the standard error of a probability is at most 0.008."""
 NUM_CANDIDATES = 64
@@ -35,8 +31,19 @@ SHADES = {"cmap": "Blues", "vmin": 0.0, "vmax": 1.4}
 """Pale enough for arrows on top; the colour bar ends at probability 1."""
 
 
-class Trace(NamedTuple):
+class Walk(NamedTuple):
     """Episodes of one agent in one room, with a context that grows after each."""
+
+    memories: list[Any]
+    """What the agent remembers before each episode."""
+    transitions: list[Transition]
+    """Of each episode, [T]."""
+    is_valid: list[Bool[np.ndarray, " T"]]
+    """Which of them happened before the episode ended."""
+
+
+class Trace(NamedTuple):
+    """What an agent did and would have done in one room."""
 
     goal: Int[np.ndarray, "2"]
     """Cell (x, y)."""
@@ -64,7 +71,7 @@ def typical_task(domain: Domain, seed: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], params)
 
 
-def trace_agent(domain: Domain, agent: InContextAgent, params: Any, *, num_episodes: int, seed: int) -> Trace:
+def follow(domain: Domain, agent: InContextAgent, params: Any, *, num_episodes: int, seed: int) -> Walk:
     """Returns episodes of an agent in a Dark Room, in each of which its context stays as it was at the beginning.
 
     Args:
@@ -79,15 +86,25 @@ def trace_agent(domain: Domain, agent: InContextAgent, params: Any, *, num_episo
     """
     if num_episodes < 1:
         raise ValueError(f"num_episodes is {num_episodes}; a trace has at least 1")
-    key_init, key_play, key_draw = jax.random.split(jax.random.key(seed), 3)
-    memory = agent.init(key_init, num_episodes * domain.horizon)
-    play, look = _make_play(domain, agent), _make_look(domain, agent)
-    seen = np.zeros((domain.env.size, domain.env.size), bool)
-    columns: list[tuple] = []
+    key_init, key_play, _ = jax.random.split(jax.random.key(seed), 3)
+    memory, play = agent.init(key_init, num_episodes * domain.horizon), _make_play(domain, agent)
+    walk = Walk([], [], [])
     for index in range(num_episodes):
+        walk.memories.append(memory)
+        memory, (transitions, is_valid) = play(memory, params, jax.random.fold_in(key_play, index))
+        walk.transitions.append(jax.tree.map(np.asarray, transitions))
+        walk.is_valid.append(np.asarray(is_valid))
+    return walk
+
+
+def trace_agent(domain: Domain, agent: InContextAgent, params: Any, walk: Walk, *, seed: int) -> Trace:
+    """Returns the policy of who walked in every cell before each episode, and the walk; `seed` as in `follow`."""
+    key_draw = jax.random.split(jax.random.key(seed), 3)[2]
+    look, seen = _make_look(domain, agent), np.zeros((domain.env.size, domain.env.size), bool)
+    columns: list[tuple] = []
+    for index, (memory, *steps) in enumerate(zip(*walk, strict=True)):
         frequency = np.asarray(look(memory, jax.random.fold_in(key_draw, index)), np.float64)
-        memory, trace = play(memory, params, jax.random.fold_in(key_play, index))
-        path = _path(*jax.tree.map(np.asarray, trace))
+        path = _path(*steps)
         columns.append((frequency.argmax(-1), frequency.max(-1), seen.copy(), path))
         cells = path[np.isfinite(path[:, 0])].astype(int)
         seen[cells[:, 0], cells[:, 1]] = True
@@ -197,14 +214,3 @@ def _draw_walk(axis: Axes, path: Float[np.ndarray, "T1 2"], cell: float) -> None
     outline = [withStroke(linewidth=3.0, foreground="white")]
     axis.plot(*shifted.T, color=PATH_COLOUR, linewidth=1.4, zorder=4, path_effects=outline, solid_joinstyle="round")
     axis.plot(*shifted[0], "o", color=PATH_COLOUR, markersize=max(2.5, 0.11 * cell), markeredgecolor="white", zorder=4)
-
-
-def model_trace(model: TrainedModel, domain: Domain, *, seed: int, skips_seen: bool) -> Trace:
-    """Returns ten episodes of a trained model in a typical held-out room.
-
-    Raises:
-        ValueError: if the model does not fit the domain.
-    """
-    agent = model.agent(domain, skips_seen=skips_seen and domain.pair_index is not None)
-    params = typical_task(domain, seed)
-    return trace_agent(domain, agent, params, num_episodes=NUM_EPISODES, seed=seed)

@@ -15,6 +15,7 @@ from metarl.incontext.agent import InContextAgent, Transition
 from metarl.incontext.context import is_first
 from metarl.incontext.heads import Head, categorical_mask, make_head
 from metarl.incontext.model import IMAGE_FEATURES, Codec, InContextModel, make_codec
+from metarl.networks.block import WEIGHTS
 from metarl.networks.transformer import ContextTransformer, reserve
 
 
@@ -114,7 +115,14 @@ def dpt(
             found = mask(apply(model.act, memory.cache, codec.query(domain, observation)), allowed)
             return law.mode(found) if greedy else law.sample(found, key)
 
-        return _agent(apply, model, codec, domain, act, skips_seen)
+        def attention(memory: Memory, observation: Any) -> Float[Array, "L N S"]:
+            query, kept = codec.query(domain, observation), {"method": model.act, "mutable": [WEIGHTS]}
+            _, variables = model.apply({"params": params}, memory.cache, query, **kept)
+            layers = variables[WEIGHTS]["layers"]
+            return jnp.stack([layers[f"blocks_{i}"]["layer"][0][:, 0] for i in range(transformer.num_layers)])
+
+        learner = _agent(apply, model, codec, domain, act, skips_seen)
+        return learner if reads_positions else learner._replace(attention=attention)
 
     return DPT(codec, law, init, outputs, losses, agent)
 

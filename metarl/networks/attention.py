@@ -23,6 +23,18 @@ def attend(
     return jax.nn.dot_product_attention(queries[None], keys[None], values[None], bias, mask[None, None])[0]
 
 
+def attention_weights(
+    queries: Float[Array, "M N d"],
+    keys: Float[Array, "S N d"],
+    mask: Bool[Array, "M S"],
+    bias: Float[Array, "N M S"] | None = None,
+) -> Float[Array, "N M S"]:
+    """Returns what `attend` weighs values by, for people to look at; rows sum to 1."""
+    logits = jnp.einsum("mnd,snd->nms", queries.astype(jnp.float32), keys.astype(jnp.float32))
+    logits = logits / jnp.sqrt(jnp.float32(queries.shape[-1])) + (0.0 if bias is None else bias)
+    return jax.nn.softmax(jnp.where(mask[None], logits, -jnp.inf), axis=-1)
+
+
 def attend_causally(
     queries: Float[Array, "S N d"], keys: Float[Array, "S N d"], values: Float[Array, "S N d"], mask: Bool[Array, "S S"]
 ) -> Float[Array, "S N d"]:

@@ -6,10 +6,12 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from metarl.networks.attention import attend, attend_causally, rotate
+from metarl.networks.attention import attend, attend_causally, attention_weights, rotate
 
 ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu}
 """Activations of the perceptrons by name; on CPU the gradient of `relu` takes a third of the time."""
+WEIGHTS = "attention"
+"""Collection of variables in which layers leave their attention, for who asks for it."""
 
 
 class Block(nn.Module):
@@ -62,10 +64,13 @@ class Block(nn.Module):
         """Returns the tokens after they have looked at what their row of the mask allows.
 
         `is_triangular` promises that a mask [S, S] allows nothing above its diagonal; there must be no bias then.
+        Applied with the collection `WEIGHTS` mutable, the layer leaves its attention [N, M, S] there.
         """
         queries = self._heads(self.to_queries(self.norm_attention(x)))
         queries = self.norm_queries(queries) if self.normalises else queries
         queries = rotate(queries, positions) if self.rotates else queries
+        if self.is_mutable_collection(WEIGHTS) and not self.is_initializing():
+            self.sow(WEIGHTS, "layer", attention_weights(queries, keys, mask, bias))
         if is_triangular:
             seen = attend_causally(queries, keys, values, mask)
         else:

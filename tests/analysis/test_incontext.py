@@ -117,7 +117,7 @@ def test_every_section_is_there_in_order(bandit, room):
 
 def test_every_picture_has_its_numbers_beside_it_and_is_named(bandit, room):
     assert figures_of(bandit) == {"regret", "offline", "training", "bayes_gap"}
-    assert figures_of(room) == {"returns", "policy", "training", "bayes_gap"}
+    assert figures_of(room) == {"returns", "policy", "attention", "training", "bayes_gap"}
     for directory in (bandit, room):
         page = text_of(directory)
         assert all(

@@ -8,6 +8,7 @@ import pytest
 from analysis.incontext_traces import (
     NUM_DRAWS,
     Trace,
+    follow,
     policy_maps,
     shown_episodes,
     trace_agent,
@@ -26,6 +27,11 @@ def room(goal, spec=ROOM):
     return domain, domain.env.default_params.replace(goal=jnp.array(goal, jnp.int32))
 
 
+def traced(domain, agent, params, num_episodes):
+    walk = follow(domain, agent, params, num_episodes=num_episodes, seed=0)
+    return trace_agent(domain, agent, params, walk, seed=0)
+
+
 def episode_counter():
     """Returns who takes action e in all of episode e, which it knows from the transitions that it was shown."""
     return InContextAgent(
@@ -38,7 +44,7 @@ def episode_counter():
 @pytest.fixture(scope="module")
 def expert():
     domain, params = room((2, 1))
-    return trace_agent(domain, expert_agent(domain, params), params, num_episodes=2, seed=0)
+    return traced(domain, expert_agent(domain, params), params, 2)
 
 
 def test_the_experts_policy_is_x_then_y_then_stay_and_certain(expert):
@@ -60,7 +66,7 @@ def test_visited_cells_are_those_of_earlier_episodes(expert):
 
 def test_the_context_grows_after_each_episode_and_never_within():
     domain, params = room((1, 2))
-    trace = trace_agent(domain, episode_counter(), params, num_episodes=3, seed=0)
+    trace = traced(domain, episode_counter(), params, 3)
     assert [set(policy.ravel()) for policy in trace.action] == [{0}, {1}, {2}]
     np.testing.assert_array_equal(trace.path[:, -1], [[2, 0], [0, 0], [0, 2]])  # +x, -x, +y into the walls
     assert trace.found is None
@@ -68,21 +74,21 @@ def test_the_context_grows_after_each_episode_and_never_within():
 
 def test_an_undecided_agent_has_equal_probabilities():
     domain, params = room((1, 2))
-    trace = trace_agent(domain, uniform_agent(domain), params, num_episodes=1, seed=0)
+    trace = traced(domain, uniform_agent(domain), params, 1)
     error = np.sqrt(0.2 * 0.8 / NUM_DRAWS)
     assert np.all((trace.probability >= 0.2) & (trace.probability < 0.2 + 5.0 * error))  # the largest of 9 x 5
 
 
 def test_a_walk_ends_where_the_room_ends_the_episode():
     domain, params = room((1, 0), f"{ROOM},terminates=true")
-    trace = trace_agent(domain, expert_agent(domain, params), params, num_episodes=1, seed=0)
+    trace = traced(domain, expert_agent(domain, params), params, 1)
     np.testing.assert_array_equal(trace.path[0], [[0, 0], [1, 0]] + [[np.nan] * 2] * 4)
 
 
 def test_no_episode_is_refused():
     domain, params = room((1, 2))
     with pytest.raises(ValueError, match="num_episodes is 0"):
-        trace_agent(domain, uniform_agent(domain), params, num_episodes=0, seed=0)
+        traced(domain, uniform_agent(domain), params, 0)
 
 
 def test_the_typical_task_is_held_out():

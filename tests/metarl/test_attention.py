@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl.networks.attention import rotate
-from metarl.networks.block import Block
+from metarl.networks.attention import attend, attention_weights, rotate
+from metarl.networks.block import WEIGHTS, Block
 
-WIDTH, TOLERANCE = 8, 1e-5
+WIDTH, TOLERANCE, KEY = 8, 1e-5, jax.random.key(2)
 
 
 def test_rotated_products_depend_on_differences_of_positions():
@@ -37,3 +37,24 @@ def test_attention_is_the_softmax_of_scaled_products():
     hidden = norm(x, "norm_mlp") @ p["expand"]["kernel"]
     expected = x + np.asarray(jax.nn.gelu(hidden)) @ p["contract"]["kernel"]
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+def test_attention_that_is_looked_at_is_what_values_are_weighed_by():
+    queries, (keys, values) = jax.random.normal(jax.random.key(1), (3, 2, 4)), jax.random.normal(KEY, (2, 5, 2, 4))
+    bias = jax.random.normal(jax.random.key(3), (2, 3, 5))
+    mask = jnp.array([[1, 1, 1, 1, 1], [1, 0, 1, 0, 0], [1, 0, 0, 0, 0]], bool)
+    weights = attention_weights(queries, keys, mask, bias)
+    assert not (np.asarray(weights) > 0)[:, ~np.asarray(mask)].any()
+    np.testing.assert_allclose(jnp.sum(weights, axis=-1), 1.0, rtol=1e-5)
+    expected = attend(queries, keys, values, mask, bias)
+    np.testing.assert_allclose(jnp.einsum("nms,snd->mnd", weights, values), expected, atol=TOLERANCE)
+
+
+def test_a_layer_leaves_its_attention_only_for_who_asks():
+    block, x = Block(WIDTH, 2, 4, "gelu", False, False, jnp.float32), jax.random.normal(KEY, (3, WIDTH))
+    rest = (jnp.arange(3), *jax.random.normal(KEY, (2, 5, 2, 4)), jnp.ones((3, 5), bool))
+    variables = block.init(jax.random.key(0), x, *rest)
+    assert set(variables) == {"params"}
+    out, kept = block.apply(variables, x, *rest, mutable=[WEIGHTS])
+    np.testing.assert_array_equal(out, block.apply(variables, x, *rest))
+    assert kept[WEIGHTS]["layer"][0].shape == (2, 3, 5)
