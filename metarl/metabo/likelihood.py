@@ -83,11 +83,11 @@ def context_loss(
 
 def _apart(task: Any, key: Array, max_context: int, counts: str, gathered: float) -> Question:
     """Returns a context without repetitions and everything behind it; consumes the key."""
-    key_order, key_count = jax.random.split(key)
+    key_order, key_count, key_gather = jax.random.split(key, 3)
     order = jnp.argsort(jnp.where(task.is_valid, jax.random.uniform(key_order, task.y.shape), 2.0))
     count = _count(key_count, MIN_CONTEXT, max_context, counts)
     if gathered > 0.0:
-        order = gather(task, order, count, gathered, jax.random.fold_in(key, 0))
+        order = gather(task, order, count, gathered, key_gather)
     context = order[:max_context]
     return Question(context, (jnp.arange(max_context) < count) & task.is_valid[context], order[max_context:])
 
