@@ -18,6 +18,7 @@ def make_source(spec: str, *, num_candidates: int = 110, horizon: int = 45) -> T
     | `xgb-bank` | rows of the 20 training tables of XGBoost, with a draw of the process fitted to their objective |
     | `tables` | rows of the other training tables, with their measured objective |
     | `gp-prior` | functions of Gaussian processes over numbers, grids and categories |
+    | `analytic` | one of Branin, Goldstein-Price, Hartmann and Ackley (`analytic@function=branin`), moved and scaled |
 
     Args:
         spec: name and options.
@@ -74,5 +75,16 @@ def _prior(
     )
 
 
-SOURCES: dict[str, Callable[..., Any]] = {"xgb-bank": _xgb_bank, "tables": _tables, "gp-prior": _prior}
+def _analytic(env: BlackBox, function: str = "branin", shift: float = 0.1) -> TaskFamily:
+    from envs.blackbox.analytic import analytic_family
+
+    return analytic_family(function, num_candidates=env.num_candidates, shift=shift, horizon=env.max_horizon)
+
+
+SOURCES: dict[str, Callable[..., Any]] = {
+    "xgb-bank": _xgb_bank,
+    "tables": _tables,
+    "gp-prior": _prior,
+    "analytic": _analytic,
+}
 """Families by name."""

@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 
 from envs.blackbox.live_suites import LIVE, NUM_CONFIGS, Track, built_pools
 from envs.blackbox.protocol import BIG_TABLES, protocol_pools
-from envs.blackbox.task import UNUSED
+from envs.blackbox.task import NUM_INIT, UNUSED
 from envs.naming import check_name
 
 XGB_TEST = tuple(f"xgb/{i}" for i in range(34, 47))
@@ -19,6 +19,8 @@ XGB_TEST = tuple(f"xgb/{i}" for i in range(34, 47))
 
 XGB_VALID = tuple(f"xgb/{i}" for i in range(20, 34))
 """Tables of XGBoost of the split for validation."""
+NUM_ANALYTIC = 500
+"""Candidates of a pool of an analytic function, uniform in the box."""
 
 
 class Suite(NamedTuple):
@@ -43,6 +45,7 @@ def make_suite(name: str, *, horizon: int = 45, num_seeds: int = 5, track: Track
     | `xgb-valid` | the 14 tables of XGBoost of the split for validation, which may have chosen a model's parameters |
     | `hpo-tables` | 1000 rows of each of 6 big tables: 3 of the test split and 3 of that for validation |
     | `bbob` | 24 functions in 2, 3 and 5 dimensions (extra `metabo-real`) |
+    | `analytic` | Branin, Goldstein-Price, Hartmann and Ackley in 2 to 10 dimensions, moved and scaled at random |
     | `sklearn` | 300 configurations of 4 classifiers on 4 data sets, evaluated here (extra `metabo-real`) |
     | `abc` | 300 flows of logic synthesis for 3 circuits, evaluated here by `berkeley-abc` |
     | `scip` | 300 configurations of SCIP on 5 integer programs, evaluated here (extra `metabo-real`) |
@@ -92,10 +95,24 @@ def _bbob(name: str, horizon: int, num_seeds: int) -> Suite:
     return Suite(name, tasks, params.replace(horizon=horizons), jnp.concatenate([pool.initial for pool in pools]))
 
 
+def _analytic(name: str, horizon: int, num_seeds: int) -> Suite:
+    from envs.blackbox.analytic import FUNCTIONS, analytic_family
+
+    pools = []
+    for index, function in enumerate(FUNCTIONS):
+        family = analytic_family(function, num_candidates=NUM_ANALYTIC, horizon=horizon)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(0), index), num_seeds)
+        pools.append(jax.vmap(family.sample)(keys).params)
+    tasks = tuple(function for function in FUNCTIONS for _ in range(num_seeds))
+    first = jnp.broadcast_to(jnp.arange(NUM_INIT, dtype=jnp.int32), (len(tasks), NUM_INIT))  # candidates are random
+    return Suite(name, tasks, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *pools), first)
+
+
 SUITES: dict[str, Callable[[str, int, int], Suite]] = {
     "xgb": _tables(XGB_TEST),
     "xgb-valid": _tables(XGB_VALID),
     "hpo-tables": _tables(BIG_TABLES),
     "bbob": _bbob,
+    "analytic": _analytic,
 }
 """Suites by name; those of real programs are in `LIVE`."""

@@ -24,9 +24,10 @@ class EvaluateNAPArguments:
     """
     suite: tuple[SuiteName, ...] = ("xgb",)
     """What is optimised. xgb: 13 tables of XGBoost; xgb-valid: the 14 that validate; hpo-tables: 6 other measured
-    tables; bbob: 24 test functions in 2, 3 and 5 dimensions; sklearn, abc, scip: classifiers, logic synthesis and
-    integer programs, evaluated here and kept; hpob: the test tasks of HPO-B, space by space (--hpob); optuna: studies
-    of 20 whole tables by samplers for Optuna, the model's beside TPE and random (extra optuna)."""
+    tables; bbob: 24 test functions in 2, 3 and 5 dimensions; analytic: Branin, Goldstein-Price, Hartmann and Ackley in
+    2 to 10, moved and scaled; sklearn, abc, scip: classifiers, logic synthesis and integer programs, evaluated here and
+    kept; hpob: the test tasks of HPO-B, space by space (--hpob); optuna: studies of 20 whole tables by samplers for
+    Optuna, the model's beside TPE and random (extra optuna)."""
     rivals: tuple[RivalName, ...] = ("gp-ei",)
     """Gaussian processes that optimise pools beside it, with random search: by expected improvement (gp-ei), by mean +
     2 standard deviations (gp-ucb), or within a region of trust that success widens (gp-turbo)."""

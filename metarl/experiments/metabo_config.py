@@ -6,7 +6,7 @@ from typing import Any, Literal
 from metarl.experiments.config_checks import require, require_counts, require_positive
 from metarl.experiments.metabo_phases import INITIAL_POINTS, LikelihoodConfig, PolicyConfig
 
-SuiteName = Literal["xgb", "xgb-valid", "hpo-tables", "bbob", "sklearn", "abc", "scip", "hpob", "optuna"]
+SuiteName = Literal["xgb", "xgb-valid", "hpo-tables", "bbob", "analytic", "sklearn", "abc", "scip", "hpob", "optuna"]
 RivalName = Literal["gp-ei", "gp-ucb", "gp-turbo"]
 """What can be optimised in an examination."""
 PAPER_CHOICES = {
@@ -90,7 +90,8 @@ class TasksConfig:
 
     sources: tuple[str, ...] = ("xgb-bank", "gp-prior")
     """Families of pools, each name or name@option=value,…: xgb-bank (functions that the measured tables of XGBoost may
-    have had), tables (other measured tables), gp-prior (functions of Gaussian processes)."""
+    have had), tables (other measured tables), gp-prior (functions of Gaussian processes), analytic
+    (one test function, moved and scaled: analytic@function=branin)."""
     shares: tuple[float, ...] = (0.7, 0.3)
     """Share of the tasks of each source."""
     num_candidates: int = 110
@@ -134,9 +135,9 @@ class ScoringConfig:
 
     suites: tuple[SuiteName, ...] = ("xgb",)
     """What is optimised. xgb: tables of XGBoost, new data sets in a known space; xgb-valid: the tables that validate;
-    hpo-tables: other measured tables, of which some are of known spaces; bbob: test functions, which are new; sklearn,
-    abc, scip: real tools; hpob: the test tasks of that benchmark, space by space; optuna: studies of 20 whole tables by
-    the model as a sampler for Optuna, beside its own samplers."""
+    hpo-tables: other measured tables, of which some are of known spaces; bbob, analytic: test functions, which are new;
+    sklearn, abc, scip: real tools; hpob: the test tasks of that benchmark, space by space; optuna: studies of 20 whole
+    tables by the model as a sampler for Optuna, beside its own samplers."""
     rivals: tuple[RivalName, ...] = ("gp-ei",)
     """Gaussian processes that optimise beside the model: by expected improvement, by mean + 2 standard deviations, or
     by expected improvement within a region of trust."""

@@ -15,7 +15,7 @@ from envs.blackbox.sources import SOURCES, make_prior, make_source
 from envs.blackbox.splits import TEST, TRAIN, VALID
 from envs.blackbox.task import CATEGORICAL, MAX_DIMENSIONS, NUMERIC, UNUSED
 
-SPECS = ("xgb-bank@num_draws=2", "tables@num_rows=200", "gp-prior@max_dimensions=3")
+SPECS = ("xgb-bank@num_draws=2", "tables@num_rows=200", "gp-prior@max_dimensions=3", "analytic@function=hartmann-3")
 SIZE, HORIZON = 20, 7
 
 

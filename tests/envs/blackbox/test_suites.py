@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from envs.blackbox import live_suites
+from envs.blackbox.analytic import FUNCTIONS
 from envs.blackbox.built import BuiltTable
 from envs.blackbox.live_suites import LIVE, built_pools
 from envs.blackbox.protocol import protocol_pools
 from envs.blackbox.splits import TEST, TRAIN, VALID
 from envs.blackbox.suites import SUITES, XGB_TEST, XGB_VALID, make_suite, narrow
 from envs.blackbox.tables import load_table
-from envs.blackbox.task import CATEGORICAL, NUM_INIT, NUMERIC
+from envs.blackbox.task import CATEGORICAL, NUM_INIT, NUMERIC, UNUSED
 
 
 def check(suite, num_tasks, num_seeds, horizon):
@@ -54,6 +55,16 @@ def test_functions_have_a_start_for_each_seed():
     check(suite, 24 * 3, 2, 3)
     assert (np.asarray(suite.params.y)[0] == np.asarray(suite.params.y)[1]).all()
     assert (np.asarray(suite.initial)[0] != np.asarray(suite.initial)[1]).any()
+
+
+def test_analytic_functions_are_moved_and_scaled_anew_for_each_seed():
+    suite = make_suite("analytic", horizon=3, num_seeds=2)
+    check(suite, len(FUNCTIONS), 2, 3)
+    y, x, kind = (np.asarray(leaf) for leaf in (suite.params.y, suite.params.x, suite.params.kind))
+    assert (y[0] != y[1]).all() and (x[0, :, :2] != x[1, :, :2]).all()
+    assert {int((row != UNUSED).sum()) for row in kind} == {2, 3, 5, 6, 10}
+    again = make_suite("analytic", horizon=3, num_seeds=2)
+    np.testing.assert_array_equal(again.params.y, suite.params.y)
 
 
 def table(size, seed):
@@ -129,4 +140,8 @@ def test_dimensions_that_no_pool_uses_can_be_left_out():
 def test_an_unknown_suite_is_refused():
     with pytest.raises(ValueError, match="there is no suite called 'xbg'; did you mean xgb"):
         make_suite("xbg")
-    assert list(SUITES) == ["xgb", "xgb-valid", "hpo-tables", "bbob"] and list(LIVE) == ["sklearn", "abc", "scip"]
+    assert list(SUITES) == ["xgb", "xgb-valid", "hpo-tables", "bbob", "analytic"] and list(LIVE) == [
+        "sklearn",
+        "abc",
+        "scip",
+    ]
