@@ -15,9 +15,6 @@ from envs.domain import Domain
 from metarl.incontext.agent import InContextAgent
 from metarl.incontext.context import is_first
 
-MOST_EPISODES = 3
-"""Columns of the picture."""
-
 
 class Gaze(NamedTuple):
     """Attention before the first action of some episodes, averaged over heads."""
@@ -60,7 +57,7 @@ def _episodes(trace: Trace) -> list[int]:
     later = [episode for episode in shown_episodes(trace) if episode > 0]
     chosen = {later[0], later[-1]} if later else set()
     chosen |= {trace.found + 1} & set(later) if trace.found is not None else set()
-    return sorted(chosen)[:MOST_EPISODES]
+    return sorted(chosen)
 
 
 def _held(domain: Domain, walk: Walk, *, skips_seen: bool) -> tuple[Int[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:

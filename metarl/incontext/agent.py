@@ -46,7 +46,8 @@ class InContextAgent(NamedTuple):
     """`reserve(memory, capacity) -> memory` with room for `capacity` (static) transitions; nothing is forgotten."""
     attention: Callable[[Any, Any], Float[Array, "L N S"]] | None = None
     """`attention(memory, observation) -> [L, N, S]`: how each layer and head spreads its attention before an action,
-    over nothing (slot 0) and the transitions of the context, in order; None: there is no attention to look at."""
+    over nothing (slot 0) and the slots of the context, which are in order while none was overwritten; None: there is no
+    attention to look at."""
 
 
 def absorb(agent: InContextAgent, memory: Any, transitions: Transition, is_valid: Bool[Array, " H"]) -> Any:

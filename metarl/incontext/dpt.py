@@ -80,13 +80,7 @@ def dpt(
         ValueError: if the pieces do not fit together.
     """
     codec = make_codec(domains)
-    if codec.domains[0].is_continuous != (head != "categorical"):
-        raise ValueError(f"head is {head!r}; continuous actions need binned or mixture, and discrete ones categorical")
-    if reads_positions and (transformer.attention != "causal" or codec.observation_size > 0):
-        raise ValueError(
-            f"outputs cannot be read at positions with attention {transformer.attention!r} in "
-            f"{', '.join(domain.name for domain in domains)}; that needs causal attention and a constant observation"
-        )
+    _check_pieces(codec, transformer, head, reads_positions)
     law = make_head(head, codec.num_actions, num_parts=num_parts)
     model = InContextModel(transformer, law.size, codec.image_shape, reads_positions, counts, image_features)
 
@@ -118,13 +112,29 @@ def dpt(
         def attention(memory: Memory, observation: Any) -> Float[Array, "L N S"]:
             query, kept = codec.query(domain, observation), {"method": model.act, "mutable": [WEIGHTS]}
             _, variables = model.apply({"params": params}, memory.cache, query, **kept)
-            layers = variables[WEIGHTS]["layers"]
-            return jnp.stack([layers[f"blocks_{i}"]["layer"][0][:, 0] for i in range(transformer.num_layers)])
+            return _by_layer(variables[WEIGHTS]["layers"])
 
         learner = _agent(apply, model, codec, domain, act, skips_seen)
         return learner if reads_positions else learner._replace(attention=attention)
 
     return DPT(codec, law, init, outputs, losses, agent)
+
+
+def _check_pieces(codec: Codec, transformer: ContextTransformer, head: str, reads_positions: bool) -> None:
+    """Raises ValueError if the head does not fit the actions, or outputs cannot be read where they are to be."""
+    if codec.domains[0].is_continuous != (head != "categorical"):
+        raise ValueError(f"head is {head!r}; continuous actions need binned or mixture, and discrete ones categorical")
+    if reads_positions and (transformer.attention != "causal" or codec.observation_size > 0):
+        names = ", ".join(domain.name for domain in codec.domains)
+        raise ValueError(
+            f"outputs cannot be read at positions with attention {transformer.attention!r} in {names}; that needs "
+            "causal attention and a constant observation"
+        )
+
+
+def _by_layer(left: Any) -> Float[Array, "L N S"]:
+    """Returns the attention that blocks of a transformer have left at one query, in their order."""
+    return jnp.stack([left[f"blocks_{i}"]["layer"][0][:, 0] for i in range(len(left))])
 
 
 class Memory(NamedTuple):
