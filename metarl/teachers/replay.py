@@ -82,14 +82,10 @@ def plr(
         return PLRState(tasks, numbers, counts, numbers, counts, counts, jnp.int32(0))
 
     def sample(key: Array, state: PLRState, num: int) -> Float[Array, "n D"]:
-        key_new, key_share, key_slot, key_edit, key_noise = jax.random.split(key, 5)
+        key_new, key_share, key_slot, *keys_edit = jax.random.split(key, 5)
         weights = replay_weights(state, staleness, temperature)
-        slot = jax.random.categorical(key_slot, jnp.log(weights), shape=(num,))
-        replayed = state.tasks[slot]
-        if edit is not None:
-            noise = edit * jnp.asarray(box.size)[None] * jax.random.normal(key_noise, replayed.shape)
-            is_edited = jax.random.bernoulli(key_edit, 0.5, (num, 1))
-            replayed = jnp.where(is_edited, box.clip(replayed + noise), replayed)
+        replayed = state.tasks[jax.random.categorical(key_slot, jnp.log(weights), shape=(num,))]
+        replayed = replayed if edit is None else _edited(box, replayed, edit, *keys_edit)
         has_enough = jnp.sum(state.num_visits > 0) >= math.ceil(FILLED_SHARE * capacity)
         is_replay = (jax.random.uniform(key_share, (num, 1)) < replay_share) & has_enough
         return jnp.where(is_replay, replayed, box.uniform(key_new, num))
@@ -106,6 +102,15 @@ def plr(
         return _store(state, place, is_known, vectors, rated, found, jnp.sum(present.astype(jnp.int32)))
 
     return Teacher(init, sample, observe, keep_state)
+
+
+def _edited(
+    box: TaskBox, tasks: Float[Array, "n D"], edit: float, key_edit: Array, key_noise: Array
+) -> Float[Array, "n D"]:
+    """Returns the tasks, half of them with noise of `edit` shares of the box."""
+    noise = edit * jnp.asarray(box.size)[None] * jax.random.normal(key_noise, tasks.shape)
+    is_edited = jax.random.bernoulli(key_edit, 0.5, (tasks.shape[0], 1))
+    return jnp.where(is_edited, box.clip(tasks + noise), tasks)
 
 
 class _Rated(NamedTuple):
