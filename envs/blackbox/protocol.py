@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from envs.blackbox.tables import Table, as_grid, load_table, padded_rows
+from envs.blackbox.tables import Table, load_table, padded_rows
 from envs.blackbox.task import NUM_INIT, BlackBoxParams, pool_params
 
 BIG_TABLES: tuple[str, ...] = (
@@ -46,7 +46,6 @@ def protocol_pools(
     *,
     horizon: int = 45,
     num_candidates: int = POOL_SIZE,
-    categories_as_grid: bool = False,
 ) -> ProtocolPools:
     """Returns the pools of some tables and seeds.
 
@@ -54,7 +53,6 @@ def protocol_pools(
         cases: (table, seed) of each pool.
         horizon: T, evaluations after the initial ones.
         num_candidates: N that pools are padded to.
-        categories_as_grid: put categories on an axis of [0, 1], as Gaussian processes over numbers take them.
 
     Raises:
         ValueError: if the protocol has no such table, or there are no cases.
@@ -63,7 +61,7 @@ def protocol_pools(
         raise ValueError("protocol_pools was given no cases; it needs at least one (table, seed)")
     pools, initial = [], []
     for name, seed in cases:
-        table = as_grid(load_table(name)) if categories_as_grid else load_table(name)
+        table = load_table(name)
         rows, first = protocol_rows(table, seed)
         pools.append(padded_rows(table, rows=rows, num_candidates=num_candidates))
         initial.append(first)

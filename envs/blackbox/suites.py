@@ -37,7 +37,7 @@ class Suite(NamedTuple):
 
 
 def make_suite(name: str, *, horizon: int = 45, num_seeds: int = 5, track: Track = iter) -> Suite:
-    """Returns a suite, none of whose tasks is trained on.
+    """Returns a suite; none of its tasks can be trained on, but functions of the law of `analytic` can.
 
     | name | pools |
     |---|---|

@@ -92,20 +92,6 @@ def load_table(name: str) -> Table:
     return _xgb(int(member)) if group == "xgb" else _grid(group, member)
 
 
-def as_grid(table: Table) -> Table:
-    """Returns the table with categories as places on an axis of [0, 1], for optimisers that know numbers only.
-
-    The order of the places means nothing then, yet distances do.
-    """
-    is_choice = table.kind == CATEGORICAL
-    scale = np.where(is_choice, np.maximum(table.num_categories - 1, 1), 1).astype(np.float32)
-    return table._replace(
-        x=_frozen(table.x / scale),
-        kind=_frozen(np.where(is_choice, ORDINAL, table.kind).astype(np.int32)),
-        num_categories=_frozen(np.zeros_like(table.num_categories)),
-    )
-
-
 def table_params(
     table: Table,
     *,

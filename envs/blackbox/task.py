@@ -2,7 +2,6 @@
 
 from typing import Any, no_type_check
 
-import jax
 import jax.numpy as jnp
 from flax import struct
 from gymnax.environments import environment
@@ -100,22 +99,6 @@ def by_range(params: Any) -> BlackBoxParams:
         y=jnp.where(params.is_valid, share, 0.0),
         y_best=jnp.where(size > 0, 1.0, 0.0).astype(jnp.float32),
         y_worst=jnp.zeros_like(params.y_worst),
-    )
-
-
-def sub_pool(key: Array, params: Any, size: int) -> BlackBoxParams:
-    """Returns the task of `size` candidates drawn without replacement; consumes the key.
-
-    Padding is drawn only where there are fewer candidates.
-    """
-    order = jnp.argsort(jnp.where(params.is_valid, jax.random.uniform(key, params.y.shape), 2.0))[:size]
-    x, y, is_valid = params.x[order], params.y[order], params.is_valid[order]
-    return params.replace(
-        x=x,
-        y=y,
-        is_valid=is_valid,
-        y_best=jnp.max(y, where=is_valid, initial=-jnp.inf),
-        y_worst=jnp.min(y, where=is_valid, initial=jnp.inf),
     )
 
 

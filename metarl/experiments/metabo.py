@@ -66,7 +66,7 @@ def make_metabo(config: MetaboConfig, *, mesh: Any = None) -> Metabo:
     predict = _make_likelihood_step(config.likelihood, nap, batches(config.likelihood.batch_size), likelihood_optimiser)
     improve = make_policy_step(config, nap, batches, policy_optimiser, mesh=mesh)
     validate = make_validation(config, nap)
-    start = load_start(config.start, settings) if config.start is not None else None
+    start = load_start(config.start, nap) if config.start is not None else None
 
     def init(key: Array) -> MetaboState:
         key_params, key_run = jax.random.split(key)

@@ -1,5 +1,6 @@
 """From the configuration of meta-Bayesian optimisation to its parts."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,28 +21,37 @@ from metarl.experiments.metabo_phases import PolicyConfig
 from metarl.experiments.metabo_policy import part_of
 from metarl.metabo.acquisitions import nap_optimiser
 from metarl.metabo.export import find_nap
-from metarl.metabo.nap import NAP, shown_to
+from metarl.metabo.nap import ARCHITECTURES, NAP, shown_to
 from metarl.metabo.trajectory import run_trajectory
 
-HOW_TRAINED = {"stop_gradient", "residual"}
-"""Settings of a model that say nothing about what its parameters are."""
+HOW_TRAINED = {"stop_gradient", "residual", "dtype", "parent", "name"}
+"""Fields of a network that say nothing about what its parameters are."""
 VALIDATION_BATCH = 7
 """Trajectories of a validation at once."""
 
 
-def load_start(start: str, settings: dict[str, Any]) -> Any:
-    """Returns the parameters of the trained model that training begins with.
+def load_start(start: str, nap: NAP) -> Any:
+    """Returns the parameters of the trained model that the training of another begins with.
+
+    Models are compared as they were made, so that a record that is older than a setting means its default.
 
     Raises:
         ValueError: if there is no such model, or it was made with other settings than these.
     """
     trained = find_nap(start)
-    parts = (settings.keys() | trained.settings.keys()) - HOW_TRAINED
-    differing = sorted(key for key in parts if settings.get(key) != trained.settings.get(key))
+    needed, found = _anatomy(nap), _anatomy(trained.nap)
+    differing = sorted(key for key in needed.keys() | found.keys() if needed.get(key) != found.get(key))
     if differing:
-        told = ", ".join(f"model.{key} = {trained.settings.get(key)} (not {settings.get(key)})" for key in differing)
+        told = ", ".join(f"model.{key} = {found.get(key)} (not {needed.get(key)})" for key in differing)
         raise ValueError(f"start is {start}, which was made with {told}; give the same, or another start")
     return trained.params
+
+
+def _anatomy(nap: NAP) -> dict[str, Any]:
+    """Returns the settings that parameters of a model depend on."""
+    names = {field.name for field in dataclasses.fields(nap.network)} - HOW_TRAINED
+    kind = next(name for name, network in ARCHITECTURES.items() if isinstance(nap.network, network))
+    return {"architecture": kind, "values": nap.values} | {name: getattr(nap.network, name) for name in names}
 
 
 def build_sources(config: MetaboConfig) -> list[TaskFamily]:

@@ -135,9 +135,9 @@ class ScoringConfig:
 
     suites: tuple[SuiteName, ...] = ("xgb",)
     """What is optimised. xgb: tables of XGBoost, new data sets in a known space; xgb-valid: the tables that validate;
-    hpo-tables: other measured tables, of which some are of known spaces; bbob, analytic: test functions, which are new;
-    sklearn, abc, scip: real tools; hpob: the test tasks of that benchmark, space by space; optuna: studies of 20 whole
-    tables by the model as a sampler for Optuna, beside its own samplers."""
+    hpo-tables: other measured tables, of which some are of known spaces; bbob, analytic: test functions, which are new
+    unless analytic is a source; sklearn, abc, scip: real tools; hpob: the test tasks of that benchmark, space by space;
+    optuna: studies of 20 whole tables by the model as a sampler for Optuna, beside its own samplers."""
     rivals: tuple[RivalName, ...] = ("gp-ei",)
     """Gaussian processes that optimise beside the model: by expected improvement, by mean + 2 standard deviations, or
     by expected improvement within a region of trust."""

@@ -10,9 +10,9 @@ import pytest
 from metarl.experiments import metabo as experiment_file
 from metarl.experiments.metabo import make_metabo
 from metarl.experiments.metabo_build import make_validation
-from metarl.experiments.metabo_config import ValidationConfig
+from metarl.experiments.metabo_config import NAPConfig, ValidationConfig
 from metarl.experiments.metabo_presets import SMOKE
-from metarl.metabo.export import save_nap
+from metarl.metabo.export import find_nap, save_nap
 from metarl.metabo.nap import make_nap
 from populations.mesh import make_mesh, replicate
 
@@ -150,3 +150,22 @@ def test_training_begins_with_the_model_that_it_is_told_to(tmp_path):
     with pytest.raises(ValueError, match=r"made with model.width = 16 \(not 8\)"):
         make_metabo(other)
     make_metabo(replace(begun, model=replace(TINY.model, stop_gradient=False)))  # how it is trained may differ
+
+
+def test_training_may_begin_with_the_model_that_ships():
+    trained = find_nap()
+    fields = {name: trained.settings[name] for name in trained.settings if name != "architecture"}
+    config = replace(TINY, start="nap", model=NAPConfig(**fields))
+    assert same(make_metabo(config).experiment.init(jax.random.key(0)).params, trained.params)
+
+
+def test_records_that_are_older_than_a_setting_mean_its_default(tmp_path):
+    config = replace(TINY, model=replace(TINY.model, distances="none"))
+    made = make_metabo(config)
+    params = jax.device_get(jax.jit(made.nap.init)(jax.random.key(7)))
+    older = {name: value for name, value in made.settings.items() if name != "distances"}
+    save_nap(tmp_path / "export", older, params, {"head": "ei"})
+    begun = replace(config, start=str(tmp_path))
+    assert same(make_metabo(begun).experiment.init(jax.random.key(0)).params, params)
+    with pytest.raises(ValueError, match=r"made with model.distances = none \(not ard\)"):
+        make_metabo(replace(begun, model=replace(TINY.model, distances="ard")))

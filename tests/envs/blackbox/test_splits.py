@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 import envs.blackbox
+from envs.blackbox.live_suites import LIVE
+from envs.blackbox.sources import SOURCES
 from envs.blackbox.splits import SPLITS, TEST, TRAIN, VALID, ZERO_SHOT, training_table
+from envs.blackbox.suites import SUITES
 from envs.blackbox.tables import TABLES
 
 ROOM = Path(envs.blackbox.__file__).parent
@@ -19,13 +22,18 @@ def test_no_task_is_in_two_splits(one, other):
 def test_every_table_that_ships_has_its_split():
     assert sorted([*TRAIN, *VALID, *TEST]) == sorted(TABLES)
     assert len({*TRAIN, *VALID, *TEST}) == len(TABLES)
-    assert set(ZERO_SHOT).isdisjoint(TABLES) and len(set(ZERO_SHOT)) == 16 + 5 + 1 + 4
 
 
-@pytest.mark.parametrize("name", [*VALID, *TEST, *ZERO_SHOT, "xgb/48"])
+@pytest.mark.parametrize("name", [*VALID, *TEST, "xgb/48"])
 def test_training_cannot_have_what_is_kept(name):
     with pytest.raises(ValueError, match="no table to train on"):
         training_table(name)
+
+
+def test_suites_of_new_spaces_are_no_source_of_training_pools():
+    assert set(ZERO_SHOT) < {*SUITES, *LIVE} and set(ZERO_SHOT).isdisjoint(SOURCES)
+    with_tables = {"xgb", "xgb-valid", "hpo-tables"}
+    assert {*SUITES, *LIVE} == {*ZERO_SHOT, *with_tables, *SOURCES.keys() & SUITES.keys()}
 
 
 def test_training_has_its_own_tables():

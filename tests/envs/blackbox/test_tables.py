@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from envs.blackbox.tables import CHOICES, DATA, TABLES, as_grid, load_archive, load_table, table_params
+from envs.blackbox.tables import CHOICES, DATA, TABLES, load_archive, load_table, table_params
 from envs.blackbox.task import CATEGORICAL, MAX_CATEGORIES, MAX_DIMENSIONS, NUMERIC, ORDINAL
 
 HASHES = re.findall(r"`(\w+\.npz)` \| (\d+) \| `([0-9a-f]{64})`", (DATA / "README.md").read_text())
@@ -81,14 +81,6 @@ def test_xgb_inputs_are_scaled_logarithms_where_they_span_decades():
         values = np.log(raw[:, column]) if column == 4 else raw[:, column]
         expected = (values - values.min()) / (values.max() - values.min())
         np.testing.assert_allclose(x[:, column], expected, atol=1e-6)
-
-
-def test_a_grid_puts_categories_on_an_axis():
-    table = as_grid(load_table("nasbench201/cifar10"))
-    assert (table.kind == ORDINAL).all() and (table.num_categories == 0).all()
-    np.testing.assert_array_equal(np.unique(table.x), np.arange(5, dtype=np.float32) / np.float32(4))
-    numbers = load_table("xgb/1")
-    np.testing.assert_array_equal(as_grid(numbers).x, numbers.x)
 
 
 def test_pools_of_rows_are_padded():
