@@ -142,8 +142,8 @@ class Memory(NamedTuple):
 
     cache: Any
     """Its context."""
-    seen: Bool[Array, " n"]
-    """Which pairs of observation and action it holds; empty where that is not looked at."""
+    held: Int[Array, " n"]
+    """Which pair of observation and action each of its places holds, -1 for none; empty where that is not looked at."""
 
 
 def _agent(
@@ -154,20 +154,29 @@ def _agent(
         raise ValueError(f"transitions of {domain.name} may differ when they are repeated; they cannot be skipped")
 
     def init(key: Array, capacity: int) -> Memory:
-        return Memory(apply(model.init_cache, capacity), jnp.zeros((domain.num_pairs if skips_seen else 0,), bool))
+        cache = apply(model.init_cache, capacity)
+        return Memory(cache, jnp.full((cache.num_slots - 1 if skips_seen else 0,), -1, jnp.int32))
 
     def absorb(memory: Memory, transitions: Transition, is_valid: Bool[Array, " n"]) -> Memory:
-        seen = memory.seen
+        tokens = jax.vmap(lambda one: codec.transition(domain, one))(transitions)
+        room = memory.cache.num_slots - 1
+        for start in range(0, tokens.shape[0], room):
+            piece = jax.tree.map(lambda leaf, at=slice(start, start + room): leaf[at], (transitions, tokens, is_valid))
+            memory = take_in(memory, *piece)
+        return memory
+
+    def take_in(memory: Memory, transitions: Transition, tokens: Array, is_valid: Array) -> Memory:
+        cache, held = memory
         if skips_seen and domain.pair_index is not None:
             pairs = jax.vmap(domain.pair_index)(transitions.observation, transitions.action)
-            is_valid = is_valid & ~seen[pairs] & is_first(pairs, is_valid, domain.num_pairs)
-            seen = seen.at[jnp.where(is_valid, pairs, seen.shape[0])].set(True, mode="drop")
-        tokens = jax.vmap(lambda one: codec.transition(domain, one))(transitions)
-        cache, room = memory.cache, memory.cache.num_slots - 1
-        for start in range(0, tokens.shape[0], room):
-            piece = slice(start, start + room)
-            cache = apply(model.extend, cache, tokens[piece], is_valid[piece])
-        return Memory(cache, seen)
+            is_valid = is_valid & ~jnp.isin(pairs, held) & is_first(pairs, is_valid, domain.num_pairs)
+            held = held.at[cache.slots_of_next(is_valid) - 1].set(pairs, mode="drop")
+        return Memory(apply(model.extend, cache, tokens, is_valid), held)
+
+    def grow(memory: Memory, capacity: int) -> Memory:
+        cache = reserve(memory.cache, capacity)
+        missing = cache.num_slots - memory.cache.num_slots if skips_seen else 0
+        return Memory(cache, jnp.pad(memory.held, (0, missing), constant_values=-1))
 
     def observe(memory: Memory, transition: Transition, is_valid: Bool[Array, ""]) -> Memory:
         return absorb(memory, jax.tree.map(lambda leaf: leaf[None], transition), is_valid[None])
@@ -177,5 +186,5 @@ def _agent(
         act,
         observe,
         absorb=absorb,
-        reserve=lambda memory, capacity: memory._replace(cache=reserve(memory.cache, capacity)),
+        reserve=grow,
     )

@@ -46,6 +46,11 @@ class Cache(NamedTuple):
         """S, one more than the transitions there is room for."""
         return self.keys[0].shape[0]
 
+    def slots_of_next(self, is_valid: Bool[Array, " n"]) -> Int[Array, " n"]:
+        """Returns where the next transitions go; those that are not valid to S, which is out of bounds."""
+        position = self.length + jnp.cumsum(is_valid.astype(jnp.int32)) - 1
+        return jnp.where(is_valid, 1 + position % (self.num_slots - 1), self.num_slots)
+
 
 class ContextTransformer(nn.Module):
     """Layers over the tokens of a context and of its queries; embedding and heads are the caller's."""
@@ -171,11 +176,10 @@ class ContextTransformer(nn.Module):
         """
         if self.attention == "set":
             raise ValueError("with attention 'set' a context cannot be extended; encode all of it again")
-        capacity = cache.num_slots - 1
         rank = jnp.cumsum(is_valid.astype(jnp.int32)) - 1
         position = cache.length + rank
-        slot = jnp.where(is_valid, 1 + position % capacity, capacity + 1)  # out of bounds: dropped
-        age = jnp.zeros((capacity + 1,), jnp.int32).at[slot].set(rank + 1, mode="drop")
+        slot = cache.slots_of_next(is_valid)
+        age = jnp.zeros((cache.num_slots,), jnp.int32).at[slot].set(rank + 1, mode="drop")
         mask = (cache.is_filled | (age > 0))[None] & (age[None] <= rank[:, None] + 1)
 
         def write(layer: int, keys: Array, values: Array) -> tuple[Array, Array]:
