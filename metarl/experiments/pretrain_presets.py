@@ -170,7 +170,7 @@ PRETRAIN_PRESETS: dict[str, PretrainPreset] = {
     "rl2-darkroom": PretrainPreset(RL2_DARKROOM, "RL² in the Dark Room; an accelerator"),
     "dpt-darkroom-permuted-cpu": PretrainPreset(DPT_DARKROOM_PERMUTED_CPU, "the same, small; minutes on CPU"),
     "ad-darkroom-cpu": PretrainPreset(AD_DARKROOM_CPU, "the same, small; 20 minutes on CPU"),
-    "rl2-darkroom-cpu": PretrainPreset(RL2_DARKROOM_CPU, "the same, small; 20 minutes on CPU"),
+    "rl2-darkroom-cpu": PretrainPreset(RL2_DARKROOM_CPU, "the same, small; 6 minutes on CPU"),
     "smoke": PretrainPreset(SMOKE, "everything once, tiny; under a minute"),
 }
 """Presets of `metarl pretrain` by name."""
