@@ -16,6 +16,7 @@ def make_source(spec: str, *, num_candidates: int = 110, horizon: int = 45) -> T
     | name | pools |
     |---|---|
     | `xgb-bank` | rows of the 20 training tables of XGBoost, with a draw of the process fitted to their objective |
+    | | (of the first few tables: `xgb-bank@num_tables=5`) |
     | `tables` | rows of the other training tables, with their measured objective |
     | `gp-prior` | functions of Gaussian processes over numbers, grids and categories |
     | `analytic` | one of Branin, Goldstein-Price, Hartmann and Ackley (`analytic@function=branin`), moved and scaled |
@@ -35,10 +36,15 @@ def make_source(spec: str, *, num_candidates: int = 110, horizon: int = 45) -> T
     return family_of(made) if isinstance(made, GPPrior) else made
 
 
-def _xgb_bank(env: BlackBox, num_draws: int = 49) -> TaskFamily:
-    from envs.blackbox.bank import bank_family, posterior_bank
+def _xgb_bank(env: BlackBox, num_draws: int = 49, num_tables: int = 20) -> TaskFamily:
+    from envs.blackbox.bank import PoolBank, bank_family, posterior_bank
 
-    return bank_family(posterior_bank(num_draws), env.num_candidates, horizon=env.max_horizon, env=env)
+    bank = posterior_bank(num_draws)
+    if not 1 <= num_tables <= len(bank.x):
+        raise ValueError(f"xgb-bank was asked for {num_tables} tables; it has 1 to {len(bank.x)}")
+    return bank_family(
+        PoolBank(*(leaf[:num_tables] for leaf in bank)), env.num_candidates, horizon=env.max_horizon, env=env
+    )
 
 
 def _tables(env: BlackBox, num_rows: int = 2000) -> TaskFamily:

@@ -10,6 +10,7 @@ import pytest
 import envs.blackbox
 import metarl.metabo
 from envs.blackbox import sources, splits, tables
+from envs.blackbox.bank import posterior_bank
 from envs.blackbox.gp_laws import LAWS
 from envs.blackbox.sources import SOURCES, make_prior, make_source
 from envs.blackbox.splits import TEST, TRAIN, VALID
@@ -71,6 +72,7 @@ def test_no_table_can_be_named_as_a_source(name):
         ("tables@names=hpobench/kc1", "has the option 'names=hpobench/kc1'; tables takes num_rows"),
         ("xgb-bank@num_draws=few", "which is no int"),
         ("xgb-bank@num_draws=0", "0 draws"),
+        ("xgb-bank@num_tables=21", "asked for 21 tables; it has 1 to 20"),
         ("gp-prior@kinds=odd", "kinds='odd'"),
         ("gp-prior@min_dimensions=5,max_dimensions=2", "5 to 2 dimensions"),
         ("tables@num_rows=100000", "100000 rows were asked"),
@@ -130,3 +132,13 @@ def test_no_file_on_the_way_of_training_can_load_a_table_that_is_kept():
 
 def test_every_source_has_been_tried():
     assert {spec.split("@")[0] for spec in SPECS} == set(SOURCES) == set(sources.SOURCES)
+
+
+def test_a_bank_of_fewer_tables_has_the_first_ones_alone():
+    first = posterior_bank(1).y[:1]
+    for number in (1, 2):
+        family = make_source(f"xgb-bank@num_draws=1,num_tables={number}", num_candidates=SIZE, horizon=HORIZON)
+        y = jax.jit(jax.vmap(lambda key, family=family: family.sample(key).params.y))(
+            jax.random.split(jax.random.key(0), 40)
+        )
+        assert bool(np.isin(np.asarray(y), np.asarray(first)).all()) == (number == 1)
