@@ -1,10 +1,6 @@
 """A model that learned to optimise chooses the settings of the evolution that discovers learning rules.
 
-tune_discovery(
-PRESETS["ta-lpg-cpu"].config,
-{"sigma": Float(0.01, 1.0, log=True), "learning_rate": Float(1e-3, 0.1, log=True), "size": Int(16, 64, step=2)},
-num_trials=20,
-)
+`docs/extending.md` has an example.
 """
 
 import math
