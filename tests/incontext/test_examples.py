@@ -80,13 +80,31 @@ def test_noise_replaces_answers_at_its_rate():
     assert abs(agree - 0.6) < 4 * np.sqrt(0.24 / 2400)  # a random action is the expert's one time in five
 
 
-def test_answers_weigh_by_the_reward_they_bring():
-    domain, _, batch = examples("bandit@horizon=30", num_queries=2, label_noise=1.0, reward_temperature=0.1)
+def test_answers_weigh_the_exponential_of_the_reward_they_bring():
+    """Of a task that is known: the logarithm of a weight is the pulled arm's reward over the temperature."""
+    domain, temperature = make_domain("bandit@horizon=5,noise=0.1"), 0.25
+    params = domain.family.sample(jax.random.key(0)).params
+    ask = expert_questions(
+        domain, make_codec([domain]), num_queries=4000, label_noise=1.0, reward_temperature=temperature
+    )
+    context = make_collect(domain, "tilted", 5)(params, jax.random.key(1))
+    example = jax.jit(ask)(params, context, jax.random.key(2))
+    arms, reward = np.asarray(example.labels).argmax(-1), temperature * np.log(np.asarray(example.weight))
+    noise = reward - np.asarray(params.means)[arms]
+    np.testing.assert_allclose([noise.mean(), noise.std()], [0.0, 0.1], atol=4 * 0.1 / np.sqrt(4000))
+    better = np.argsort(params.means)
+    assert (np.diff([np.asarray(example.weight)[arms == arm].mean() for arm in better]) > 0).all()
+
+
+def test_only_answers_that_reach_the_goal_weigh_more_than_one():
+    _, _, batch = examples(ROOM, num_queries=8, label_noise=1.0, reward_temperature=0.5)
     weight = np.asarray(batch.weight)
-    assert weight.min() > 0 and weight.std() > 0
-    arms = np.asarray(batch.labels).argmax(-1)
-    totals = [weight[arms == arm].mean() for arm in range(5)]
-    assert np.std(totals) / np.mean(totals) < 1.0  # no arm is preferred over all tasks, only within one
+    np.testing.assert_allclose(np.unique(weight), [1.0, np.exp(1.0 / 0.5)], rtol=1e-6)
+    # An action from a cell leads to a uniform cell where walls are as likely from either side: the goal is one of 16.
+    assert abs((weight > 1.0).mean() - 1 / 16) < 4 * np.sqrt(1 / 16 / 300)  # the eight of a task share its goal
+
+
+def test_without_a_temperature_answers_weigh_alike():
     _, _, equal = examples("bandit@horizon=30", num_queries=2)
     assert (np.asarray(equal.weight) == 1.0).all()
 
@@ -161,6 +179,14 @@ def test_fewer_arms_or_other_noise_fit():
     assert codec.index(make_domain("bandit@num_arms=3,noise=0.5")) == 0
 
 
-def test_pixels_and_vectors_are_not_mixed():
+@pytest.mark.parametrize("other", ["visual-room", "velocity"])
+def test_pixels_and_vectors_and_discrete_and_continuous_actions_are_not_mixed(other):
+    domains = [make_domain(ROOM), make_domain(other)]
+    for order in (domains, domains[::-1]):
+        with pytest.raises(ValueError, match="mix discrete and continuous actions, or images and vectors"):
+            make_codec(order)
+
+
+def test_a_model_of_no_domain_is_refused():
     with pytest.raises(ValueError, match="no domain was given"):
         make_codec([])
