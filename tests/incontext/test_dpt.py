@@ -8,6 +8,7 @@ from metarl.incontext.build import make_model
 from metarl.incontext.collect import make_collect
 from metarl.incontext.dpt import dpt
 from metarl.incontext.examples import expert_questions, fresh_examples
+from metarl.incontext.heads import make_head
 from metarl.networks.transformer import ContextTransformer
 
 SETTINGS = {
@@ -97,6 +98,83 @@ def test_acting_reads_what_training_reads(variant):
             np.testing.assert_allclose(shares, expected[t], atol=4 * np.sqrt(0.25 / 4000))
         if t < 12:
             memory = observe(memory, jax.tree.map(lambda leaf, t=t: leaf[t], context.transitions), jnp.bool_(True))
+
+
+@pytest.fixture
+def telling_agent(monkeypatch):
+    """Returns a maker of agents which, asked for an action, tell the outputs that they would draw it from."""
+
+    def make_telling_head(*args, **options):
+        return make_head(*args, **options)._replace(sample=lambda outputs, key: outputs)
+
+    monkeypatch.setattr("metarl.incontext.dpt.make_head", make_telling_head)
+
+    def agent_of(variant):
+        domain, model, params = make(variant)
+        params = jax.tree.map(lambda leaf: leaf * 3.0, params)  # far from the small outputs of the start
+        return domain, model, params, model.agent(params, domain)
+
+    return agent_of
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_outputs_while_acting_are_those_of_training_whatever_other_tasks_do(variant, telling_agent):
+    """The whole model, from transitions to masked logits, in four tasks side by side: they start in different steps,
+    one begins anew while the others go on, and at every step each is what it would be in training, all at once."""
+    domain, model, params, agent = telling_agent(variant)
+    length, starts, again = 12, jnp.array([0, 2, 5, 9]), 7
+    tasks = jax.vmap(domain.family.sample)(jax.random.split(jax.random.key(1), 4)).params
+    steps = jax.vmap(make_collect(domain, domain.behaviour, length))(tasks, jax.random.split(jax.random.key(2), 4))
+    steps = steps.transitions
+    queries = jax.vmap(domain.sample_query)(jax.random.split(jax.random.key(4), 4), tasks)
+
+    def trained(steps, query):
+        example = example_of(domain, model)._replace(
+            transitions=jax.vmap(lambda one: model.codec.transition(domain, one))(steps),
+            queries=jnp.stack([model.codec.query(domain, query)] * (length + 1)),
+            prefix=jnp.arange(length + 1),
+        )
+        return model.outputs(params, example)
+
+    expected = jax.jit(jax.vmap(trained))(steps, queries)
+    fresh = jax.vmap(lambda key: agent.init(key, length))(jax.random.split(jax.random.key(0), 4))
+    act, observe = jax.jit(jax.vmap(agent.act, (0, 0, None))), jax.jit(jax.vmap(agent.observe))
+    memory, known = fresh, np.zeros(4, int)
+    for t in range(length):
+        if t == again:  # the first task is reset
+            memory = jax.tree.map(lambda new, old: old.at[0].set(new[0]), fresh, memory)
+            known[0] = 0
+        place = (np.arange(4), known.copy())
+        now = jax.tree.map(lambda leaf, place=place: leaf[place], steps)
+        memory = observe(memory, now, t >= starts)
+        known += np.asarray(t >= starts)
+        # float32 sums of a dozen terms in another order; outputs are of order 1.
+        np.testing.assert_allclose(
+            act(memory, queries, jax.random.key(0)), expected[np.arange(4), known], atol=1e-5, rtol=1e-5
+        )
+    assert known.tolist() == [5, 10, 7, 3]
+
+
+ORDERED = {"causal": ("causal", "none"), "rope": ("independent", "rope")}
+UNORDERED = {"set": ("set", "none"), "independent": ("independent", "none")}
+
+
+@pytest.mark.parametrize("variant", [*ORDERED, *UNORDERED])
+def test_the_order_of_a_context_matters_to_who_is_shown_it_and_to_nobody_else(variant):
+    """Probabilities of actions over twenty orders of one context, the whole of which is known."""
+    attention, positions = (ORDERED | UNORDERED)[variant]
+    domain = make_domain("bandit@horizon=12")
+    model = make_model([domain], **{**SETTINGS, "attention": attention, "positions": positions})
+    params = jax.tree.map(lambda leaf: leaf * 3.0, model.init(jax.random.key(0)))
+    example = example_of(domain, model)
+    example = example._replace(queries=example.queries[:1], prefix=jnp.array([12]), is_valid=jnp.ones((12,), bool))
+
+    def answer(key):
+        shuffled = example.transitions[jax.random.permutation(key, 12)]
+        return jax.nn.softmax(model.outputs(params, example._replace(transitions=shuffled))[0])
+
+    spread = np.std(jax.jit(jax.vmap(answer))(jax.random.split(jax.random.key(6), 20)), axis=0).max()
+    assert spread > 1e-3 if variant in ORDERED else spread < 1e-6  # float32 sums in another order
 
 
 @pytest.mark.parametrize("variant", ["independent", "causal", "room"])
