@@ -129,15 +129,26 @@ def test_a_wrapped_window_of_causal_tokens_answers_as_attention_to_the_latest_wi
 
 
 @pytest.mark.parametrize(("attention", "positions"), ATTENTIONS)
-def test_unused_slots_may_hold_anything_finite(attention, positions):
+def test_unused_slots_may_hold_keys_that_are_no_numbers_and_any_finite_values(attention, positions):
+    """In queries and in tokens that are added later.
+
+    Logits of slots that a mask hides are replaced whatever they are. Values are multiplied by the weight 0 that this
+    leaves them, which is 0 for all but infinities and NaN: these would be seen, and no cache is ever made with them.
+    """
     module, params, tokens, queries = build(attention, positions)
     cache = extended(module, params, tokens[:4])
     is_empty = ~cache.is_filled[:, None, None]
     junk = cache._replace(
-        keys=tuple(jnp.where(is_empty, 1e3, layer) for layer in cache.keys),
-        values=tuple(jnp.where(is_empty, 1e3, layer) for layer in cache.values),
+        keys=tuple(jnp.where(is_empty, jnp.nan, layer) for layer in cache.keys),
+        values=tuple(jnp.where(is_empty, 1e30, layer) for layer in cache.values),
     )
     np.testing.assert_array_equal(answers(module, params, junk, queries), answers(module, params, cache, queries))
+    token, valid = tokens[4:5], jnp.ones((1,), bool)
+    clean, spoiled = (call(module, params, "extend", one, token, valid) for one in (cache, junk))
+    for layer in range(2):
+        np.testing.assert_array_equal(spoiled.keys[layer][:6], clean.keys[layer][:6])
+        np.testing.assert_array_equal(spoiled.values[layer][:6], clean.values[layer][:6])
+    np.testing.assert_array_equal(spoiled.last, clean.last)
 
 
 @pytest.mark.parametrize("attention", ["causal", "independent", "set"])
