@@ -12,6 +12,7 @@ from metarl.experiments.pretrain import make_pretraining
 from metarl.experiments.pretrain_config import ActingConfig
 from metarl.experiments.pretrain_presets import SMOKE
 from metarl.incontext.agent import InContextAgent, uniform_agent
+from metarl.incontext.deploy import make_episode
 from metarl.incontext.export import load_model, save_model
 
 BANDIT = make_domain("bandit@horizon=20,quadrature=101")
@@ -102,6 +103,30 @@ def test_a_model_that_was_written_acts_as_before(model):
         found = [agent.act(agent.init(jax.random.key(0), 4), task.means[:1], jax.random.key(2)) for agent in agents]
         assert int(found[0]) == int(found[1])
     assert model.kind == "dpt" and model.record == {"made": "here"}
+
+
+def test_a_model_that_was_written_acts_as_before_over_episodes_that_fill_its_memory(tmp_path):
+    """Two episodes of 20 pulls with room for 16: every action, every reward, and all that is remembered."""
+    pretraining = make_pretraining(SMOKE)
+    params = jax.tree.map(lambda leaf: 4.0 * leaf, pretraining.model.init(jax.random.key(0)))  # so that data matter
+    loaded = load_model(save_model(tmp_path, pretraining.settings, SMOKE.env, jax.device_get(params), {}))
+    other = jax.tree.map(lambda leaf: 1.1 * leaf, params)
+    task = BANDIT.family.sample(jax.random.key(1)).params
+
+    def life(agent):
+        play, memory, steps = make_episode(BANDIT, agent, horizon=20), agent.init(jax.random.key(0), 16), []
+        for episode in range(2):
+            memory, _, trace, _ = play(memory, task, jax.random.key(episode), None, (0, 20))
+            steps.append(trace)
+        return memory, steps
+
+    agents = loaded.agent(), *(pretraining.model.agent(one, pretraining.domains[0]) for one in (params, other))
+    found, expected, different = (jax.jit(lambda agent=agent: life(agent))() for agent in agents)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    memory, steps = found
+    assert int(memory.cache.length) == 40 and bool(memory.cache.is_filled.all())
+    actions, others = (np.concatenate([one.action for one, _ in life[1]]) for life in (found, different))
+    assert len(np.unique(actions)) > 1 and (actions != others).any()
 
 
 def test_models_and_baselines_are_examined_together(model):
