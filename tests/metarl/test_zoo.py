@@ -15,9 +15,11 @@ from metarl.experiments.evaluate import evaluate_arms
 from metarl.experiments.lives import Arm
 from metarl.experiments.pretrain_config import PRETRAIN_CONFIG_TYPES, ActingConfig
 from metarl.incontext.agent import Transition
+from metarl.incontext.build import make_model
 from metarl.incontext.collect import make_collect
 from metarl.incontext.deploy import deploy_many, make_deploy
 from metarl.incontext.dpt import Example
+from metarl.incontext.examples import expert_questions, fresh_examples
 from metarl.incontext.offline import make_offline_episode
 from metarl.metabo.export import find_nap
 from metarl.objectives.base import Rollout
@@ -141,13 +143,52 @@ def test_a_bandit_model_loses_what_its_stored_evaluation_says_and_less_than_its_
     regret = np.asarray(jax.jit(lambda key: deploy_many(deploy, tasks, key).regret)(jax.random.key(8))).sum((1, 2))
     error = np.hypot(regret.std() / 20.0, stored["dpt"]["error"])
     assert abs(regret.mean() - stored["dpt"]["mean"]) < 4.0 * error
-    rival = "ucb1.0" if name == "dpt-bandit" else "source"
-    assert regret.mean() + 4.0 * error < stored[rival]["mean"]
+    rival, share = ("ucb1.0", 1.0) if name == "dpt-bandit" else ("source", 0.5)  # what it learned from is far behind
+    assert regret.mean() + 4.0 * error < share * stored[rival]["mean"]
     assert stored["dpt"]["mean"] < 1.25 * stored["posterior"]["mean"]
 
 
+def test_the_bandit_model_begins_with_the_prior():
+    """Its answer to the empty data set, which the public code never trains: total variation of at most 0.03."""
+    trained = zoo.load_pretrained("dpt-bandit")
+    domain, codec = make_domain(trained.env[0]), trained.model.codec
+    example = Example(
+        transitions=jnp.full((3, codec.transition_size), 7.0),
+        is_valid=jnp.zeros((3,), bool),
+        queries=jnp.zeros((1, codec.query_size)),
+        prefix=jnp.zeros((1,), jnp.int32),
+        labels=jnp.zeros((1, codec.num_actions)),
+        weight=jnp.ones((1,)),
+        allowed=codec.allowed_actions(domain),
+    )
+    found = jax.nn.softmax(trained.model.outputs(trained.params, example)[0])
+    exact = domain.belief.probabilities(domain.belief.init(), jnp.ones((1,)))
+    assert 0.5 * np.abs(found - exact).sum() <= 0.03
+
+
+@pytest.mark.parametrize("name", ["dpt-bandit", "dpt-linear"])
+def test_half_precision_changes_what_a_model_does_by_little(name):
+    """A trained model with activations in bfloat16, whose numbers have 8 bits, against float32: probabilities of
+    actions after contexts of 50 transitions, at every prefix that is asked about."""
+    trained = zoo.load_pretrained(name)
+    domain = make_domain(trained.env[0])
+    low = make_model([domain], **{**trained.settings, "precision": "bfloat16"})
+    ask = expert_questions(domain, low.codec)
+    examples = jax.vmap(fresh_examples(domain, make_collect(domain, domain.behaviour, 50), ask))
+    examples = jax.jit(examples)(jax.random.split(jax.random.key(0), 64))
+    with jax.numpy_dtype_promotion("standard"):  # jax's own attention mixes bfloat16 and float32
+        rounded, exact = (
+            jax.nn.softmax(jax.jit(jax.vmap(model.outputs, (None, 0)))(trained.params, examples))
+            for model in (low, trained.model)
+        )
+    assert rounded.dtype == jnp.float32
+    apart = np.abs(np.asarray(rounded - exact))
+    assert 0.0 < apart.max() < 0.02
+
+
 def test_what_the_bandit_model_believes_is_relabelled_with_the_arms():
-    """Nothing in it is equivariant by construction: that arms are exchangeable was learned, up to 5 % of belief."""
+    """Nothing in it is equivariant by construction: that arms are exchangeable was learned, up to a twentieth of
+    belief: 0.053 of it moves on average over these 256 contexts, with a deviation of 0.045 from one to the next."""
     model, domain = zoo.load_pretrained("dpt-bandit"), make_domain("bandit")
     codec, length = model.model.codec, 50
     collect = make_collect(domain, domain.behaviour, length)
@@ -167,7 +208,8 @@ def test_what_the_bandit_model_believes_is_relabelled_with_the_arms():
 
     plain, relabelled = map(np.asarray, jax.jit(jax.vmap(beliefs))(jax.random.split(jax.random.key(0), 256)))
     apart = 0.5 * np.abs(plain - relabelled).sum(axis=1)  # total variation
-    assert np.mean(apart) < 0.07 and np.mean(0.5 * np.abs(plain - plain[::-1]).sum(axis=1)) > 0.2
+    assert np.mean(apart) < 0.053 + 4.0 * 0.045 / np.sqrt(256.0)
+    assert np.mean(0.5 * np.abs(plain - plain[::-1]).sum(axis=1)) > 0.2
 
 
 def test_the_room_model_goes_to_a_goal_that_it_has_seen():
