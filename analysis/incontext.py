@@ -71,7 +71,7 @@ def _named(picture: Picture, env: str, envs: Sequence[str]) -> Picture:
 def policy_pictures(examined: Examined) -> list[Picture]:
     """Returns policy and attention of the exported model in a room of every Dark Room that the run trained on."""
     run = examined.run
-    rooms = [env for env in examined.envs if env.startswith("darkroom")]
+    rooms = [env for env in examined.trained_envs if env.startswith("darkroom")]
     if not rooms or {"export/model.json", "export/model.npz"} & set(examined.absent):
         return []
     model, acting = load_model(run.directory / "export"), run.config.get("acting") or {}
@@ -83,10 +83,10 @@ def policy_pictures(examined: Examined) -> list[Picture]:
         agent, params = model.agent(domain, skips_seen=skips_seen), typical_task(domain, seed)
         walk = follow(domain, agent, params, num_episodes=NUM_EPISODES, seed=seed)
         trace = trace_agent(domain, agent, params, walk, seed=seed)
-        pictures.append(_named(policy_maps(trace, label), env, examined.envs))
+        pictures.append(_named(policy_maps(trace, label), env, examined.trained_envs))
         looks = gaze(domain, agent, walk, trace, skips_seen=skips_seen)
         if looks is not None:
-            pictures.append(_named(attention_maps(looks, trace, label), env, examined.envs))
+            pictures.append(_named(attention_maps(looks, trace, label), env, examined.trained_envs))
     return pictures
 
 
@@ -98,7 +98,7 @@ def _header(examined: Examined) -> Html:
         status = f"The run failed: {(run.status or '').removeprefix('failed: ')}."
     settings = [(name, value) for name, value in flatten(run.config).items() if name.rpartition(".")[2] != "type"]
     learner = (run.config.get("learner") or {}).get("type")
-    envs = f" of {' and '.join(examined.envs)}" if examined.envs else ""
+    envs = f" of {' and '.join(examined.trained_envs)}" if examined.trained_envs else ""
     words = LEARNERS.get(str(learner), "A model was pretrained on newly drawn tasks{envs}.").format(envs=envs)
     return join(
         [

@@ -144,11 +144,15 @@ class Examined(NamedTuple):
     """Paths among PIECES that do not exist."""
 
     @property
-    def envs(self) -> list[str]:
-        """The domains, those of the configuration first."""
+    def trained_envs(self) -> list[str]:
+        """The domains that the model was trained on, as far as the configuration says."""
         configured = self.run.config.get("env") or []
-        configured = [configured] if isinstance(configured, str) else [str(env) for env in configured]
-        return list(dict.fromkeys([*configured, *(setting.env for setting in self.outcomes)]))
+        return [configured] if isinstance(configured, str) else [str(env) for env in configured]
+
+    @property
+    def envs(self) -> list[str]:
+        """The domains that the model was examined in."""
+        return list(dict.fromkeys(setting.env for setting in self.outcomes))
 
     @property
     def updates_per_step(self) -> int:
@@ -162,11 +166,12 @@ def load_examined(directory: Path) -> Examined:
     Raises:
         ValueError: if the path is not a run directory, or a file in it is damaged.
     """
-    run = load_run(directory)
-    env = (run.config.get("env") or [""])[0]
+    run, outcomes = load_run(directory), read_outcomes(directory)
+    # Curves name no domain where there is one; it need not be that of training, and the rows always name it.
+    env = next((setting.env for setting in outcomes), "")
     return Examined(
         run,
-        read_outcomes(directory),
-        read_curves(directory / "export/curves.npz", str(env)),
+        outcomes,
+        read_curves(directory / "export/curves.npz", env),
         tuple(piece for piece in PIECES if not (directory / piece).is_file()),
     )

@@ -26,9 +26,9 @@ def write_json(path, content):
     path.write_text(json.dumps(content))
 
 
-def write_base(directory, *envs, **fields):
+def write_base(directory, *envs, acts_in=(), **fields):
     """Writes configuration, provenance, status and six steps of metrics."""
-    acting = ActingConfig(num_tasks=64, num_episodes=EPISODES)
+    acting = ActingConfig(num_tasks=64, num_episodes=EPISODES, env=acts_in)
     write_json(directory / "config.json", encode(PretrainConfig(env=envs, acting=acting, **fields)))
     session = {"argv": ["/bin/metarl", "pretrain", "--preset", "smoke"], "git": {"commit": "c0ffee", "dirty": False}}
     write_json(directory / "provenance.json", {"schema": 1, "sessions": [session | {"packages": {"jax": "0.10.2"}}]})
@@ -161,6 +161,20 @@ def test_the_page_refers_to_nothing_outside_itself(room):
 
 def test_exact_inference_that_excludes_held_out_goals_is_pointed_out(bandit, room):
     assert "no held-out goal is one of them" in text_of(room) and "no held-out goal" not in text_of(bandit)
+
+
+def test_a_model_that_acts_where_it_was_not_trained_has_its_curves_and_one_set_of_maps(tmp_path):
+    elsewhere = f"{ROOM},prior=all"
+    write_base(tmp_path, ROOM, acts_in=(elsewhere,))
+    write_examination(tmp_path, elsewhere)
+    write_model(tmp_path, ROOM)
+    write_pretrain_report(tmp_path)
+    page = text_of(tmp_path)
+    assert figures_of(tmp_path) == {"returns", "policy", "attention", "training", "bayes_gap"}
+    with np.load(tmp_path / "figures/returns.npz") as numbers:
+        np.testing.assert_array_equal(numbers["stepwise/dpt/mean"], 2.0 * np.arange(1.0, EPISODES + 1.0))
+    assert "no held-out goal" not in page  # exact inference knew all goals
+    assert f"newly drawn tasks of {ROOM} " in page and "In episode 3 the best model" in page
 
 
 def test_several_domains_have_results_and_pictures_of_their_own(tmp_path):

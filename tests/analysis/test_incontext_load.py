@@ -84,5 +84,5 @@ def test_damaged_curves_are_refused(tmp_path, arrays, words):
 def test_what_a_run_lacks_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"env": ["bandit"], "updates_per_step": 5}')
     examined = load_examined(tmp_path)
-    assert examined.envs == ["bandit"] and examined.updates_per_step == 5
+    assert examined.trained_envs == ["bandit"] and examined.envs == [] and examined.updates_per_step == 5
     assert "export/model.npz" in examined.absent and "config.json" not in examined.absent
