@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from analysis.load import Run, load_run, read_rows
-from metarl.experiments.acting import Curve
+from metarl.experiments.findings import Curve
 
 PIECES = {
     "config.json": "configuration",

@@ -25,7 +25,7 @@ from analysis.figure import (
     style,
 )
 from analysis.incontext_load import INTERVAL, Outcome, Series, Setting
-from metarl.experiments.acting import Curve
+from metarl.experiments.findings import Curve
 
 PROTOCOL_WORDS = {
     "official": "context: the episode before",

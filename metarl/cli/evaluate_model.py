@@ -35,6 +35,9 @@ class EvaluateModelArguments:
     protocol: tuple[Literal["official", "frozen", "stepwise"], ...] = ("official", "frozen", "stepwise")
     """When the context grows, online. official: it is the previous episode; frozen: all episodes before this one;
     stepwise: everything until now. Bandits are always stepwise."""
+    contexts: tuple[Literal["behaviour", "expert"], ...] = ("behaviour",)
+    """Who gathered the data sets that are given offline. behaviour: the policy that gathered for training; expert: the
+    optimal policy."""
     repeats: bool = False
     """Whether contexts keep transitions that a deterministic world has shown before."""
     rival: tuple[Path, ...] = ()
@@ -75,6 +78,7 @@ def evaluate_model(words: list[str]) -> None:
         config,
         seed=arguments.seed,
         baselines=arguments.baseline,
+        contexts=arguments.contexts,
         report=tell,
     )
     write_arrays(out.with_suffix(".npz"), findings.arrays())

@@ -1,7 +1,7 @@
 """The examination of what acts in context: models and their rivals in held-out tasks, as rows of the one schema."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from envs.domain import Domain
-from metarl.experiments.evaluate import row_of
+from metarl.experiments.acting_offline import Gatherer, act_offline, gathering
+from metarl.experiments.findings import Findings, curve_over_tasks, points_upto, row_over_tasks
 from metarl.experiments.pretrain_config import ActingConfig
 from metarl.experiments.rewarded import expert_returns, once_rewarded
-from metarl.incontext.agent import InContextAgent, Transition
-from metarl.incontext.collect import make_collect
+from metarl.incontext.agent import InContextAgent
 from metarl.incontext.deploy import FROZEN, OFFICIAL, STEPWISE, Protocol, deploy_many, make_deploy
-from metarl.incontext.offline import make_offline, make_offline_episode
 from metarl.incontext.scratch import ppo_from_scratch
 
 PROTOCOLS: dict[str, Protocol] = {"official": OFFICIAL, "frozen": FROZEN, "stepwise": STEPWISE}
@@ -26,38 +25,9 @@ EPISODES = (1, 2, 3, 5, 10, 20, 40)
 """Episodes whose return is written down, and the last."""
 ONCE_REWARDED = "return_once_rewarded"
 """Metric: mean return, by task, of episodes that were begun with a reward in the context; of an expert, of any."""
-OFFLINE_LENGTHS = (0, 1, 2, 5, 10, 25, 50, 100, 200, 300, 500)
-"""Sizes of the data sets that bandit agents decide after."""
-OFFLINE_EPISODE_LENGTHS = (0, 50, 100)
-"""Sizes of the data sets before an episode."""
 
 Agents = Mapping[str, Callable[[Any], InContextAgent]]
 """`{arm: make}`; `make(weights) -> InContextAgent`, so that weights are an argument of the compiled program."""
-
-
-class Curve(NamedTuple):
-    """A mean over tasks, along pulls or episodes."""
-
-    mean: Float[np.ndarray, " n"]
-    """Mean."""
-    error: Float[np.ndarray, " n"]
-    """Standard error of the mean over tasks."""
-
-
-class Findings(NamedTuple):
-    """What an examination found."""
-
-    rows: list[dict[str, Any]]
-    """Rows of an evaluation file."""
-    curves: dict[str, Curve]
-    """By `mode/protocol/arm`: regret by pull, return by episode, suboptimality by size of the data set."""
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Returns the curves as float32 arrays `mode/protocol/arm/mean` and `.../error`."""
-        parts = (
-            (f"{name}/{part}", getattr(curve, part)) for name, curve in self.curves.items() for part in Curve._fields
-        )
-        return {name: np.asarray(values, np.float32) for name, values in parts}
 
 
 def act(
@@ -68,6 +38,7 @@ def act(
     seed: int,
     weights: Any = (),
     offline_agents: Agents | None = None,
+    contexts: Sequence[Gatherer] = ("behaviour",),
     report: Callable[[str], None] = lambda message: None,
 ) -> Findings:
     """Returns how agents do in held-out tasks, all in the same ones with the same randomness.
@@ -78,9 +49,14 @@ def act(
         config: modes, numbers of tasks and episodes.
         seed: of tasks and actions.
         weights: given to every maker of an agent.
-        offline_agents: who decides offline, after data sets gathered as for training; None: the same.
+        offline_agents: who decides offline, after given data sets; None: the same.
+        contexts: who gathered these, each in turn.
         report: told what is examined next.
+
+    Raises:
+        ValueError: if nobody gathers data sets that are to be given, or the domain has none of this kind.
     """
+    data = gathering(domain, contexts) if "offline" in config.modes else {}  # refuses before any work
     key_tasks, key_act, key_data = jax.random.split(jax.random.key(seed), 3)
     params = jax.jit(jax.vmap(domain.held_out.sample))(jax.random.split(key_tasks, config.num_tasks)).params
     found = Findings([], {})
@@ -89,8 +65,10 @@ def act(
             continue
         for arm, make in arms.items():
             report(f"{domain.name}, {mode}: {arm}")
-            examine = _online if mode == "online" else _offline
-            part = examine(domain, config, arm, make, params, weights, key_act if mode == "online" else key_data)
+            if mode == "online":
+                part = _online(domain, config, arm, make, params, weights, key_act)
+            else:
+                part = act_offline(domain, config, arm, make, data, params=params, weights=weights, key=key_data)
             found.rows.extend(part.rows)
             found.curves.update(part.curves)
     protocols = {row["setting"]["protocol"] for row in found.rows if row["metric"] == ONCE_REWARDED}
@@ -118,10 +96,10 @@ def act_from_scratch(
 def _episode_findings(domain: Domain, arm: str, protocol: str, returns: Float[np.ndarray, "K E"]) -> Findings:
     """Returns rows and curve of returns by task and episode."""
     setting = {"mode": "online", "protocol": protocol}
-    points = _points(EPISODES, returns.shape[1])
-    rows = [_row(arm, domain, {**setting, "episode": n}, "return", returns[:, n - 1]) for n in points]
-    rows.append(_row(arm, domain, {**setting, "episode": "all"}, "return", returns.mean(axis=1)))
-    return Findings(rows, {f"online/{protocol}/{arm}": _curve(returns)})
+    points = points_upto(EPISODES, returns.shape[1])
+    rows = [row_over_tasks(arm, domain, {**setting, "episode": n}, "return", returns[:, n - 1]) for n in points]
+    rows.append(row_over_tasks(arm, domain, {**setting, "episode": "all"}, "return", returns.mean(axis=1)))
+    return Findings(rows, {f"online/{protocol}/{arm}": curve_over_tasks(returns)})
 
 
 def _online(
@@ -157,61 +135,10 @@ def _online(
             found.rows.extend(part.rows)
             found.curves.update(part.curves)
             continue
-        settings = [{"mode": "online", "horizon": n} for n in _points(PULLS, values.shape[1])]
-        found.rows.extend(_row(arm, domain, s, "regret", values[:, s["horizon"] - 1]) for s in settings)
-        found.curves[f"online/{name}/{arm}"] = _curve(values)
+        settings = [{"mode": "online", "horizon": n} for n in points_upto(PULLS, values.shape[1])]
+        found.rows.extend(row_over_tasks(arm, domain, s, "regret", values[:, s["horizon"] - 1]) for s in settings)
+        found.curves[f"online/{name}/{arm}"] = curve_over_tasks(values)
     return found
-
-
-def _offline(
-    domain: Domain, config: ActingConfig, arm: str, make: Callable, params: Any, weights: Any, key: Array
-) -> Findings:
-    if domain.is_bandit:
-        return _offline_bandit(domain, config, arm, make, params, weights, key)
-    found = Findings([], {})
-    collect = make_collect(domain, domain.behaviour, max(OFFLINE_EPISODE_LENGTHS))
-    for name, updates in (("frozen", "episode"), ("stepwise", "step")):
-        columns = []
-        for length in OFFLINE_EPISODE_LENGTHS:
-
-            def run(weights: Any, params: Any, key: Array, length: int = length, updates: Any = updates) -> Array:
-                offline = make_offline_episode(domain, make(weights), horizon=config.horizon, updates=updates)
-
-                def value(params: Any, key: Array) -> Array:
-                    key_data, key_act = jax.random.split(key)
-                    data = collect(params, key_data).transitions
-                    is_valid = jnp.arange(max(OFFLINE_EPISODE_LENGTHS)) < length
-                    return offline(params, data, is_valid, key_act)
-
-                return deploy_many(value, params, key, batch_size=config.batch_size)
-
-            columns.append(np.asarray(jax.jit(run)(weights, params, key)))
-            setting = {"mode": "offline", "protocol": name, "context": length}
-            found.rows.append(_row(arm, domain, setting, "return", columns[-1]))
-        found.curves[f"offline/{name}/{arm}"] = _curve(np.stack(columns, axis=1))
-    return found
-
-
-def _offline_bandit(
-    domain: Domain, config: ActingConfig, arm: str, make: Callable, params: Any, weights: Any, key: Array
-) -> Findings:
-    lengths = _points(OFFLINE_LENGTHS, domain.context_length)
-    collect = make_collect(domain, domain.behaviour, lengths[-1])
-
-    def run(weights: Any, params: Any, key: Array) -> Array:
-        offline = make_offline(domain, make(weights), lengths=lengths)
-
-        def values(params: Any, key: Array) -> Array:
-            key_data, key_act = jax.random.split(key)
-            data: Transition = collect(params, key_data).transitions
-            return offline(params, data, key_act)
-
-        return deploy_many(values, params, key, batch_size=config.batch_size)
-
-    values = np.asarray(jax.jit(run)(weights, params, key))
-    settings = ({"mode": "offline", "context": n} for n in lengths)
-    rows = [_row(arm, domain, setting, "suboptimality", values[:, i]) for i, setting in enumerate(settings)]
-    return Findings(rows, {f"offline/frozen/{arm}": _curve(values)})
 
 
 def longest_context(domain: Domain, config: ActingConfig) -> int:
@@ -230,26 +157,6 @@ def _capacity(domain: Domain, config: ActingConfig) -> int | None:
     return config.capacity
 
 
-def _points(known: tuple[int, ...], last: int) -> tuple[int, ...]:
-    return tuple(sorted({n for n in known if n < last} | {last}))
-
-
-NUM_KEPT = 256
-"""Values of single tasks that a row keeps; mean, interval and error are over all."""
-
-
-def _row(arm: str, domain: Domain, setting: dict[str, Any], metric: str, values: np.ndarray) -> dict[str, Any]:
-    """Returns one row over tasks, with the standard error of the mean beside it."""
-    error = float(np.std(values, dtype=np.float64) / np.sqrt(len(values)))
-    extra = {"error": error, "num_tasks": len(values)}
-    row = row_of(arm, domain.name, setting, metric, values, extra, num_resamples=500)
-    return {**row, "values": [float(f"{value:.5g}") for value in values[:NUM_KEPT]]}
-
-
 def _rewarded_row(arm: str, domain: Domain, protocol: str, values: np.ndarray) -> dict[str, Any]:
     setting = {"mode": "online", "protocol": protocol, "episode": "all"}
-    return _row(arm, domain, setting, ONCE_REWARDED, values)
-
-
-def _curve(values: Float[np.ndarray, "K n"]) -> Curve:
-    return Curve(values.mean(axis=0), values.std(axis=0) / np.sqrt(len(values)))
+    return row_over_tasks(arm, domain, setting, ONCE_REWARDED, values)

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from envs.domain import Domain
 from envs.domains import make_domain
-from metarl.experiments.acting import Agents, Findings, act, act_from_scratch, longest_context
+from metarl.experiments.acting import Agents, act, act_from_scratch, longest_context
+from metarl.experiments.acting_offline import Gatherer
+from metarl.experiments.findings import Findings
 from metarl.experiments.pretrain_config import ActingConfig, PretrainConfig
 from metarl.incontext.agent import InContextAgent
 from metarl.incontext.baselines import baselines_for
@@ -33,6 +35,7 @@ def examine_models(
     *,
     seed: int,
     baselines: Sequence[str] | None = None,
+    contexts: Sequence[Gatherer] = ("behaviour",),
     report: Callable[[str], None] = lambda message: None,
 ) -> Findings:
     """Returns how models and their rivals do in the same held-out tasks.
@@ -43,10 +46,12 @@ def examine_models(
         config: modes, protocols, numbers of tasks and episodes.
         seed: of tasks and actions.
         baselines: names of classical algorithms and exact references, see `baselines_for`; None: all that fit.
+        contexts: who gathered the data sets that are given offline.
         report: told who acts next.
 
     Raises:
-        ValueError: if two contestants share a name, a baseline is unknown here, or a model does not fit the domain.
+        ValueError: if two contestants share a name, a baseline is unknown here, a model does not fit the domain,
+            or the domain has no data sets of the kind that is to be given.
     """
     names = [contestant.name for contestant in contestants]
     if len(set(names)) != len(names):
@@ -70,6 +75,7 @@ def examine_models(
         seed=seed,
         weights=tuple(contestant.weights for contestant in contestants),
         offline_agents={**own, **offline},
+        contexts=contexts,
         report=report,
     )
     if learns_anew and (baselines is None or "ppo" in baselines):

@@ -27,6 +27,7 @@ def make_collect(domain: Domain, behaviour: str, length: int) -> Collect:
     | `thompson` | pulls of Thompson sampling with independent N(0, 1) arms; bandits only | ordered |
     | `walk` | one random walk, episode after episode | ordered |
     | `expert` | the expert's walk, with a share of random actions drawn once per data set from U[0, 1] | ordered |
+    | `optimal` | the expert's walk without a mistake | ordered |
 
     Raises:
         ValueError: if the behaviour is unknown or not for this domain, or the length is below 1.
@@ -128,11 +129,19 @@ def _expert(domain: Domain, length: int) -> Collect:
     def choose(observation: Any, params: Any, share: Array, key: Array) -> Array:
         key_coin, key_random, key_expert = jax.random.split(key, 3)
         random = jax.random.randint(key_random, (), 0, domain.num_actions)
-        logits = jnp.log(jnp.maximum(domain.expert(observation, params), 1e-30))
-        best = jax.random.categorical(key_expert, logits).astype(jnp.int32)
+        best = _best(domain, observation, params, key_expert)
         return jnp.where(jax.random.uniform(key_coin) < share, random, best)
 
     return _walking(domain, length, choose)
+
+
+def _optimal(domain: Domain, length: int) -> Collect:
+    return _walking(domain, length, lambda observation, params, share, key: _best(domain, observation, params, key))
+
+
+def _best(domain: Domain, observation: Any, params: Any, key: Array) -> Array:
+    logits = jnp.log(jnp.maximum(domain.expert(observation, params), 1e-30))
+    return jax.random.categorical(key, logits).astype(jnp.int32)
 
 
 def _walking(domain: Domain, length: int, choose: Callable[[Any, Any, Array, Array], Array]) -> Collect:
@@ -165,5 +174,6 @@ BEHAVIOURS: dict[str, Callable[[Domain, int], Collect]] = {
     "thompson": _thompson,
     "walk": _walk,
     "expert": _expert,
+    "optimal": _optimal,
 }
 """Ways to gather contexts by name."""

@@ -15,7 +15,7 @@ from analysis.incontext_pictures import (
     return_curves,
     slug,
 )
-from metarl.experiments.acting import Curve
+from metarl.experiments.findings import Curve
 
 ENV = "bandit@horizon=50"
 FINAL = {"uniform": 100.0, "dpt": 5.0, "ucb1.0": 20.0, "posterior": 4.0, "emp": 10.0}

@@ -56,7 +56,7 @@ def test_uniform_contexts_are_independent_steps_of_the_world():
     np.testing.assert_array_equal(step.reward, (after == params.goal[:, None]).all(-1))
 
 
-@pytest.mark.parametrize("behaviour", ["walk", "expert"])
+@pytest.mark.parametrize("behaviour", ["walk", "expert", "optimal"])
 def test_walks_are_chains_that_never_show_a_reset(behaviour):
     _, params, context = contexts(ROOM, behaviour, 15)
     assert isinstance(context, OrderedContext)
@@ -72,6 +72,14 @@ def test_experts_err_in_differing_shares():
     _, params, context = contexts(ROOM, "expert", 60)
     by_task = np.asarray(context.transitions.reward).mean(1)
     assert by_task.min() < 0.1 and by_task.max() > 0.5
+
+
+def test_the_optimal_walk_never_errs():
+    _, params, context = contexts(ROOM, "optimal", 12)
+    distance = np.asarray(params.goal).sum(1)  # from the corner that every episode begins in
+    # Six steps an episode, and a reward for every one that ends in the goal, the step that comes to it included.
+    expected = 2 * np.where(distance > 0, np.maximum(7 - distance, 0), 6)
+    np.testing.assert_array_equal(np.asarray(context.transitions.reward).sum(1), expected)
 
 
 def test_thompson_contexts_are_those_of_a_plain_loop():
