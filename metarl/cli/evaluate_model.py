@@ -35,6 +35,9 @@ class EvaluateModelArguments:
     protocol: tuple[Literal["official", "frozen", "stepwise"], ...] = ("official", "frozen", "stepwise")
     """When the context grows, online. official: it is the previous episode; frozen: all episodes before this one;
     stepwise: everything until now. Bandits are always stepwise."""
+    greedy: bool = False
+    """Whether models also act online by their most probable action, as the arms <model>-greedy. In bandits and offline
+    they always do; in rooms it never explores."""
     contexts: tuple[Literal["behaviour", "expert"], ...] = ("behaviour",)
     """Who gathered the data sets that are given offline. behaviour: the policy that gathered for training; expert: the
     optimal policy."""
@@ -78,6 +81,7 @@ def evaluate_model(words: list[str]) -> None:
         config,
         seed=arguments.seed,
         baselines=arguments.baseline,
+        acts_greedily=arguments.greedy,
         contexts=arguments.contexts,
         report=tell,
     )

@@ -35,6 +35,7 @@ def examine_models(
     *,
     seed: int,
     baselines: Sequence[str] | None = None,
+    acts_greedily: bool = False,
     contexts: Sequence[Gatherer] = ("behaviour",),
     report: Callable[[str], None] = lambda message: None,
 ) -> Findings:
@@ -46,6 +47,8 @@ def examine_models(
         config: modes, protocols, numbers of tasks and episodes.
         seed: of tasks and actions.
         baselines: names of classical algorithms and exact references, see `baselines_for`; None: all that fit.
+        acts_greedily: whether models act by their most probable action online in worlds of many states, too, beside
+            drawing actions; in bandits and offline they always do both.
         contexts: who gathered the data sets that are given offline.
         report: told who acts next.
 
@@ -61,8 +64,9 @@ def examine_models(
         trained, longest = one.context_length, longest_context(domain, config)
         if trained is not None and trained < longest:
             report(f"{one.name} was trained on contexts of up to {trained} transitions and will see {longest}")
-    # In rooms the most probable action never explores: greedy models then decide offline only.
-    acting = own if domain.is_bandit else {name: make for name, make in own.items() if not name.endswith("-greedy")}
+    # In rooms the most probable action never explores: unless asked to, greedy models then decide offline only.
+    is_greedy_online = domain.is_bandit or acts_greedily
+    acting = {name: make for name, make in own.items() if is_greedy_online or not name.endswith("-greedy")}
     online, offline = (_rivals(domain, mode, baselines) for mode in ("online", "offline"))
     learns_anew = "online" in config.modes and not (domain.is_bandit or domain.is_continuous)
     known = {*online, *offline} | ({"ppo"} if learns_anew else set())

@@ -140,6 +140,21 @@ def test_models_and_baselines_are_examined_together(model):
         examine_models([twice, twice], BANDIT, config, seed=0, baselines=())
 
 
+def test_greedy_models_act_in_rooms_if_asked_to():
+    def agent(weights, domain, *, greedy=False, skips_seen=False):
+        return always(4) if greedy else uniform_agent(domain)
+
+    config = ActingConfig(num_tasks=32, num_episodes=2, batch_size=32, modes=("online",), protocols=("stepwise",))
+    models, found = [Contestant("stub", agent, ())], {}
+    for acts_greedily in (False, True):
+        findings = examine_models(models, ROOM, config, seed=0, baselines=(), acts_greedily=acts_greedily)
+        found[acts_greedily] = by(findings.rows, metric="return")
+    assert {row["arm"] for row in found[False]} == {"stub"}
+    assert by(found[True], arm="stub") == found[False]
+    for row in by(found[True], arm="stub-greedy"):  # which stays at the start, where the goal is in half of the tasks
+        assert set(row["values"]) == {0.0, 5.0}
+
+
 @pytest.mark.parametrize(
     ("config", "domain", "longest"),
     [
