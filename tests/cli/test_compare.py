@@ -33,6 +33,46 @@ def test_rules_are_compared_with_those_of_other_runs(cli, files):
     assert answer.code == 0 and "+0.500" in answer.out
 
 
+def acting(path, arm, level, num_tasks=6):
+    """An evaluation of a model that acts in context: returns in a room, regrets and suboptimality in a bandit."""
+    settings = {
+        "return": ("room", [{"mode": "online", "protocol": "stepwise", "episode": point} for point in (1, "all")]),
+        "regret": ("bandit", [{"mode": "online", "horizon": 10}]),
+        "suboptimality": ("bandit", [{"mode": "offline", "context": 5}]),
+    }
+    rows = [
+        {"arm": who, "env": env, "setting": setting, "metric": metric, "values": [more + t for t in range(num_tasks)]}
+        for who, more in ((arm, level), ("uniform", 9.0))
+        for metric, (env, found) in settings.items()
+        for setting in found
+    ]
+    path.write_text(json.dumps({"schema": 1, "rows": rows}))
+    return path
+
+
+def test_models_of_two_kinds_are_compared_by_what_each_run_made(cli, tmp_path):
+    ours, theirs = acting(tmp_path / "dpt.json", "dpt", 3.0), acting(tmp_path / "rl2.json", "rl2", 2.0)
+    answer = cli("compare", ours, "--against", theirs, "--metric", "return")
+    assert answer.code == 0, answer.err
+    lines = [line.split() for line in answer.out.splitlines() if line.strip()]
+    assert lines[0] == ["room,", "online,", "stepwise"] and [line[0] for line in lines[1:]] == ["episode", "1", "all"]
+    assert lines[2][1] == lines[3][1] == "+1.000"
+
+
+def test_less_regret_wins_and_is_compared_unless_told_otherwise(cli, tmp_path):
+    ours, theirs = acting(tmp_path / "dpt.json", "dpt", 3.0), acting(tmp_path / "rl2.json", "rl2", 2.0)
+    answer = cli("compare", ours, "--against", theirs)
+    assert "regret, of which less is better" in answer.out and "bandit, online" in answer.out
+    assert "-1.000" in answer.out and "0.000  -1.000" in answer.out  # more regret in every task
+    against = cli("compare", ours, "--arm", "uniform", "--metric", "suboptimality").out
+    assert "bandit, offline" in against and "1.000  +6.000" in against
+
+
+def test_evaluations_without_values_of_tasks_say_so(refused, tmp_path):
+    packed = acting(tmp_path / "dpt.json", "dpt", 3.0, num_tasks=0)
+    refused("compare", packed, "--arm", "uniform", mentions=["no values of single tasks"])
+
+
 def test_what_cannot_be_compared_is_refused(refused, files, tmp_path, smoke):
     refused("compare", *files, mentions=["themselves", "--against", "--arm"])
     refused("compare", *files, "--against", files[0], mentions=["3 runs", "1 after --against"])
