@@ -119,10 +119,19 @@ def print_regret_tables(rows: list[dict[str, Any]]) -> None:
         for arm in sorted(arms, key=lambda arm: areas[arm]["mean"]):
             numbers = "".join(f"{cells[arm, budget]:>9s}" for budget in budgets)
             print(f"{arm:{width}s}{numbers}{areas[arm]['mean']:>9.4f}")
-        times = [row for row in rows if row["env"] == env and row["metric"] == "seconds_per_suggestion"]
-        if times:
-            print("  seconds per suggestion, median: " + ", ".join(f"{r['arm']} {r['median']:.4f}" for r in times))
+        _print_others([row for row in rows if row["env"] == env])
         for row in rows:
             if row["env"] == env and row["metric"] == "regret_auc_difference":
                 interval = f"[{row['low']:+.4f}, {row['high']:+.4f}]"
                 print(f"  {row['arm']} - {row['setting']['minus']}: {row['mean']:+.4f} {interval} (95 %, over tasks)")
+
+
+def _print_others(rows: list[dict[str, Any]]) -> None:
+    """Prints how often each optimiser improved on all before, and how long it took to decide, where it was measured."""
+    counts = [row for row in rows if row["metric"] == "num_improvements"]
+    times = [row for row in rows if row["metric"] == "seconds_per_suggestion"]
+    if counts:
+        shown = (f"{r['arm']} {r['mean']:.2f}{' expected' if 'initial' in r['setting'] else ''}" for r in counts)
+        print(f"  improvements, mean: {', '.join(shown)}")
+    if times:
+        print("  seconds per suggestion, median: " + ", ".join(f"{r['arm']} {r['median']:.4f}" for r in times))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +16,13 @@ from metarl.experiments.examine_predictions import predictions, prior_prediction
 from metarl.experiments.examine_sampler import NAME as STUDIES
 from metarl.experiments.examine_sampler import examine_samplers, require_optuna
 from metarl.experiments.metabo_config import MetaboConfig, ScoringConfig
-from metarl.experiments.regret_rows import NAPFindings, paired_rows, regret_rows
+from metarl.experiments.regret_rows import (
+    NAPFindings,
+    expected_improvement_row,
+    improvement_row,
+    paired_rows,
+    regret_rows,
+)
 from metarl.metabo.acquisitions import nap_optimiser
 from metarl.metabo.export import TrainedNAP, load_nap
 from metarl.metabo.gp import gp_ei, gp_ucb
@@ -79,9 +86,17 @@ def examine_optimisers(
         found = run_many(optimiser, env, pools, suite.initial, jax.random.key(seed), batch_size=batch_size)
         curves[name] = np.asarray(found)
     rows = [row for name, curve in curves.items() for row in regret_rows(suite.name, suite.tasks, name, curve)]
-    rows += paired_rows(suite.name, suite.tasks, curves)
+    rows += _improvements(suite, curves, horizon) + paired_rows(suite.name, suite.tasks, curves)
     arrays = {f"{suite.name}/{name}": np.asarray(curve, np.float32) for name, curve in curves.items()}
     return NAPFindings(rows, {**arrays, f"{suite.name}/tasks": np.array(suite.tasks)})
+
+
+def _improvements(suite: Suite, curves: dict[str, np.ndarray], horizon: int) -> list[dict[str, Any]]:
+    """Returns how often each arm improved; of random search, whose curves are expectations, how often it would."""
+    sizes, num_initial = np.sum(np.asarray(suite.params.is_valid), axis=1), suite.initial.shape[1]
+    expected = expected_improvement_row(suite.name, suite.tasks, sizes, num_initial=num_initial, horizon=horizon)
+    found = [improvement_row(suite.name, suite.tasks, arm, each) for arm, each in curves.items() if arm != "random"]
+    return [expected, *found]
 
 
 def examine(

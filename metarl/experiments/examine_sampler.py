@@ -19,7 +19,7 @@ from envs.blackbox.splits import TEST
 from envs.blackbox.tables import Table, load_table
 from metarl.experiments.evaluate import row_of
 from metarl.experiments.metabo_phases import INITIAL_POINTS
-from metarl.experiments.regret_rows import NAPFindings, paired_rows, regret_rows
+from metarl.experiments.regret_rows import NAPFindings, improvement_row, paired_rows, regret_rows
 from metarl.metabo.export import TrainedNAP
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def examine_samplers(
         found = [regret_curve(load_table(task), course.rows) for task, course in zip(tasks, courses, strict=True)]
         curves[arm] = np.stack(found)[:, INITIAL_POINTS - 1 :]
         rows += regret_rows(NAME, tasks, arm, curves[arm], first=INITIAL_POINTS)
+        rows.append(improvement_row(NAME, tasks, arm, curves[arm], first=INITIAL_POINTS))
         rows.append(seconds_row(arm, tasks, courses))
     rows += paired_rows(NAME, tasks, curves, first=INITIAL_POINTS)
     arrays = {f"{NAME}/{arm}": curve.astype(np.float32) for arm, curve in curves.items()}

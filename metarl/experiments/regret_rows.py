@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from metarl.experiments.evaluate import row_of
-from metarl.metabo.scores import area_under_curve, paired_difference
+from metarl.metabo.scores import area_under_curve, expected_improvements, num_improvements, paired_difference
 
 BUDGETS = (5, 10, 20, 30, 45)
 """Evaluations at which regrets go into tables."""
@@ -52,6 +52,27 @@ def regret_rows(
         values = by_task(tasks, curves[:, budget - first].astype(np.float64))
         rows.append(row_of(arm, env, {"evaluations": budget}, "regret", values, extra))
     return rows
+
+
+def improvement_row(
+    env: str, tasks: Sequence[str], arm: str, curves: Float[np.ndarray, "K S"], *, first: int = 0
+) -> dict[str, Any]:
+    """Returns an optimiser's row `num_improvements`: how many of its choices lowered the regret; arguments as above."""
+    extra = {"num_trajectories": len(curves), **({"first": first} if first else {})}
+    counts = by_task(tasks, num_improvements(-curves).astype(np.float64))
+    return row_of(arm, env, {"horizon": first + curves.shape[1] - 1}, "num_improvements", counts, extra)
+
+
+def expected_improvement_row(
+    env: str, tasks: Sequence[str], sizes: Int[np.ndarray, " K"], *, num_initial: int, horizon: int
+) -> dict[str, Any]:
+    """Returns the row `num_improvements` of random search, its expectation in pools of so many distinct values.
+
+    The setting tells the number of initial points, `initial`, by which an expectation is known from what happened.
+    """
+    counts = np.asarray([expected_improvements(int(size), num_initial, horizon) for size in sizes])
+    setting, extra = {"horizon": horizon, "initial": num_initial}, {"num_trajectories": len(tasks)}
+    return row_of("random", env, setting, "num_improvements", by_task(tasks, counts), extra)
 
 
 def paired_rows(

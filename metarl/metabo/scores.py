@@ -98,6 +98,19 @@ def harmonic(n: int) -> float:
     return float(np.sum(1.0 / np.arange(1, n + 1)))
 
 
+def expected_improvements(num_candidates: int, num_initial: int, horizon: int) -> float:
+    """Returns the expected `num_improvements` of random picks without replacement from a pool of distinct values.
+
+    Where values are tied, it is an upper bound.
+
+    Args:
+        num_candidates: N, the initial ones included.
+        num_initial: I <= N random candidates evaluated beforehand.
+        horizon: T >= 0 picks; those beyond N - I find nothing left.
+    """
+    return harmonic(min(num_initial + horizon, num_candidates)) - harmonic(num_initial)
+
+
 def paired_difference(
     a: ArrayLike,
     b: ArrayLike,

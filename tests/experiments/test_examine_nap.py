@@ -16,7 +16,7 @@ from metarl.experiments.metabo_phases import LikelihoodConfig, PolicyConfig
 from metarl.metabo.export import TrainedNAP, save_nap
 from metarl.metabo.nap import make_nap
 from metarl.metabo.optimiser import Optimiser, best_unvisited
-from metarl.metabo.scores import area_under_curve, random_regret_curve
+from metarl.metabo.scores import area_under_curve, harmonic, random_regret_curve
 from tests.envs.blackbox.hpob_files import write_miniature
 
 SETTINGS: dict[str, Any] = {"width": 16, "num_layers": 1, "num_heads": 2, "num_bars": 16}
@@ -84,6 +84,15 @@ def test_rows_are_means_over_tasks_of_means_over_seeds(found):
     assert area["num_trajectories"] == 4 and area["setting"] == {"horizon": HORIZON}
     assert [row["setting"]["evaluations"] for row in rows_of(found, "up", "regret")] == [0, 5]
     np.testing.assert_allclose(rows_of(found, "up", "regret")[1]["values"], [curves[2:, 5].mean(), 0.0], atol=1e-7)
+
+
+def test_improvements_are_counted_and_those_of_random_search_expected(found):
+    # Tasks come in the order of their names: left, then right. The best is found at once or never.
+    (up,), (down,), (random,) = (rows_of(found, arm, "num_improvements") for arm in ("up", "down", "random"))
+    assert up["values"] == [0.0, 1.0] and down["values"] == [1.0, 0.0]
+    assert up["setting"] == {"horizon": HORIZON} and up["num_trajectories"] == 4
+    assert random["setting"] == {"horizon": HORIZON, "initial": 5}
+    np.testing.assert_allclose(random["values"], harmonic(5 + HORIZON) - harmonic(5))
 
 
 def test_every_two_arms_are_compared_pair_by_pair(found):

@@ -123,7 +123,7 @@ def test_rows_are_of_trials_in_all_with_one_value_per_table(found):
     metrics = [(row["arm"], row["metric"]) for row in found.rows]
     for arm in ARMS:
         assert [m for a, m in metrics if a == arm and "difference" not in m] == [
-            "regret_auc", "regret", "seconds_per_suggestion",
+            "regret_auc", "regret", "num_improvements", "seconds_per_suggestion",
         ]  # fmt: skip
     area = next(row for row in found.rows if row["metric"] == "regret_auc" and row["arm"] == "np-ei")
     assert area["setting"] == {"horizon": TRIALS} and area["first"] == 5 and area["num_trajectories"] == 4
@@ -132,6 +132,9 @@ def test_rows_are_of_trials_in_all_with_one_value_per_table(found):
     assert [row["setting"]["evaluations"] for row in found.rows if row["metric"] == "regret"] == [5] * 4
     pairs = [(r["arm"], r["setting"]["minus"]) for r in found.rows if r["metric"] == "regret_auc_difference"]
     assert ("np-ei", "random") in pairs and ("np-ei", "tpe") in pairs and len(pairs) == 6
+    drops = (np.diff(found.curves["optuna/np-ei"], axis=1) < 0.0).sum(axis=1)
+    (count,) = [r for r in found.rows if (r["arm"], r["metric"]) == ("np-ei", "num_improvements")]
+    assert count["values"] == [drops[2:].mean(), drops[:2].mean()] and count["first"] == 5
     seconds = [row for row in found.rows if row["metric"] == "seconds_per_suggestion"]
     assert all(row["median"] > 0 and len(row["values"]) == 2 for row in seconds)
 
@@ -141,7 +144,7 @@ def test_tables_of_trials_say_what_they_count(found, capsys):
     out = capsys.readouterr().out
     assert "optuna: mean regret by trials, 5 start-up ones included, 4 trajectories in 2 tasks" in out
     assert "AUC is the mean over 5 to 7 evaluations" in out and "seconds per suggestion, median: random 0.0" in out
-    assert "np-ei - tpe:" in out
+    assert "np-ei - tpe:" in out and "improvements, mean: random 0." in out and "expected" not in out
 
 
 def test_the_suite_is_a_study_and_no_pool(model, monkeypatch):

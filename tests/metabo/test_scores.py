@@ -1,3 +1,4 @@
+import itertools
 from itertools import combinations
 from math import comb
 
@@ -7,6 +8,7 @@ import pytest
 from metarl.metabo.scores import (
     area_under_curve,
     expected_best_of_random,
+    expected_improvements,
     harmonic,
     num_improvements,
     paired_difference,
@@ -69,6 +71,20 @@ def test_improvements_count_strict_rises_and_a_first_value():
 def test_harmonic_numbers_are_those_of_the_definition():
     assert harmonic(0) == 0.0 and harmonic(4) == pytest.approx(25 / 12)
     assert harmonic(24) == pytest.approx(3.776, abs=5e-4)
+
+
+def test_expected_improvements_are_differences_of_harmonic_numbers():
+    assert expected_improvements(1000, 5, 45) == pytest.approx(harmonic(50) - harmonic(5))
+    assert expected_improvements(8, 5, 45) == pytest.approx(1 / 6 + 1 / 7 + 1 / 8)  # three candidates are left
+    assert expected_improvements(5, 5, 3) == expected_improvements(1000, 5, 0) == 0.0
+
+
+def test_expected_improvements_are_the_mean_over_every_order_of_a_pool():
+    orders = np.array(list(itertools.permutations(range(5))), float)[:, :4]  # two initial points and two picks
+    best = np.maximum.accumulate(orders, axis=1)[:, 1:]
+    assert np.mean(num_improvements(best)) == pytest.approx(expected_improvements(5, 2, 2))
+    tied = np.maximum.accumulate(orders // 2.0, axis=1)[:, 1:]
+    assert np.mean(num_improvements(tied)) < expected_improvements(5, 2, 2)
 
 
 def test_paired_differences_average_what_shares_a_task_first():
