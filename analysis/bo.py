@@ -1,6 +1,5 @@
 """One self-contained HTML page for a run of meta-Bayesian optimisation: how it optimises, predicts and was trained."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,22 +13,17 @@ from analysis.bo_slice_pictures import line_slices, plane_slices
 from analysis.bo_slices import explore_lines, explore_plane
 from analysis.bo_tables import calibration_words, key_figures, regret_table, verdict
 from analysis.bo_training import training_curves
+from analysis.bo_words import lead_words
 from analysis.figure import Picture, save_picture
-from analysis.load import Row, Run, flatten, load_run, read_rows
-from analysis.page import Html, details, join, page, pairs, picture_block, section, tag, tiles
+from analysis.load import Row, Run, flatten, load_run
+from analysis.page import Html, details, join, pairs, picture_block, section, tag, tiles
 from analysis.provenance import preset, reproduction, write_page
 from analysis.report import STATUS_WORDS
 from analysis.throughput import count, duration, elapsed
 from envs.blackbox.suites import make_suite
 from metarl.metabo.export import TrainedNAP, load_nap
 
-WORDS = (
-    "A neural process was trained to predict functions from a few of their values, and by reinforcement learning to "
-    "choose what is evaluated next. Here its weights are frozen and it optimises pools of candidates that it was not "
-    "trained on, beside other optimisers that begin at the same points. Regret is what the best value so far lacks of "
-    "the pool's best, as a share of the pool's range; AUC is its mean along the evaluations, and lower is better."
-)
-FIRST_PHASE_ONLY = "This run has no second phase: only predictions were trained, and expected improvement chooses."
+FIRST_PHASE_ONLY = "This run has no second phase: only predictions were trained."
 DEFAULT_HORIZON = 45
 TABLE_SUITES = ("xgb", "xgb-valid", "hpo-tables")
 """Suites that a page may read again: the others need packages, or programs that take their time."""
@@ -46,35 +40,36 @@ def write_metabo_report(run_directory: str | os.PathLike) -> Path:
     """
     run = load_run(Path(run_directory))
     directory = run.directory
-    suites = read_suites(directory / "export/curves.npz")
+    suites = read_suites(directory / "export/curves.npz", run.rows)
     has_model = all((directory / "export" / file).is_file() for file in ("nap.json", "nap.npz"))
     model = load_nap(directory / "export") if has_model else None
     pictures = {
         "results": result_pictures(run.rows, suites),
         "predictions": prediction_pictures(run.rows, run.config, model),
         "slices": slice_pictures(run.config, model),
-        "training": _present(training_curves(run.metrics, run.config)),
+        "training": present(training_curves(run.metrics, run.config)),
     }
     drawn = [picture for found in pictures.values() for picture in found]
     for picture in drawn:
         save_picture(picture, directory / "figures")
     sections = [
-        _results(run.rows, pictures["results"]),
-        _predictions(run.rows, pictures["predictions"]),
-        _section("What the model thinks", pictures["slices"], "There is no exported model yet to ask."),
-        _section("Training", pictures["training"], "No step has been recorded yet."),
+        results_section(run.rows, pictures["results"]),
+        predictions_section(run.rows, pictures["predictions"]),
+        picture_section("What the model thinks", pictures["slices"], "There is no exported model yet to ask."),
+        picture_section("Training", pictures["training"], "No step has been recorded yet."),
     ]
     return write_page(run, _header(run), *sections, reproduction(run, "Examination"), _numbers(directory, drawn))
 
 
-def _present(*pictures: Picture | None) -> list[Picture]:
+def present(*pictures: Picture | None) -> list[Picture]:
+    """Returns those that there are."""
     return [picture for picture in pictures if picture is not None]
 
 
 def result_pictures(rows: Sequence[Row], suites: Mapping[str, SuiteCurves]) -> list[Picture]:
     """Returns regrets and ranks along evaluations, and differences, as far as they are known."""
     differences = read_differences(rows)
-    curves = _present(regret_curves(suites), rank_curves(suites)) if suites else []
+    curves = present(regret_curves(suites), rank_curves(suites)) if suites else []
     return curves[:1] + ([forest(differences)] if differences else []) + curves[1:]
 
 
@@ -82,10 +77,10 @@ def prediction_pictures(rows: Sequence[Row], config: Mapping[str, Any], model: T
     """Returns calibration, likelihoods beside exact inference and, with a model, reliability on the first suite."""
     names = [name for name in (config.get("scoring") or {}).get("suites") or () if name in TABLE_SUITES]
     if model is None or not rows or not names:
-        return _present(calibration_curves(rows), prior_floors(rows))
+        return present(calibration_curves(rows), prior_floors(rows))
     suite = make_suite(names[0], horizon=1, num_seeds=1)
     reliable = reliability(model, suite, seed=int(config.get("seed") or 0))
-    return _present(calibration_curves(rows), prior_floors(rows), reliable)
+    return present(calibration_curves(rows), prior_floors(rows), reliable)
 
 
 def slice_pictures(config: Mapping[str, Any], model: TrainedNAP | None) -> list[Picture]:
@@ -107,8 +102,8 @@ def _header(run: Run) -> Html:
         [
             tag("p", " · ".join(known), class_="kicker"),
             tag("h1", run.name),
-            tag("p", WORDS, class_="lead"),
-            *_findings(run.rows),
+            tag("p", lead_words(run.rows, is_reinforced=has_second), class_="lead"),
+            *findings(run.rows),
             tag("p", status, "" if has_second else f" {FIRST_PHASE_ONLY}"),
             tiles([*key_figures(run.rows), *_cost(run)]) if run.rows or run.metrics else "",
             details(f"Configuration ({len(settings)} settings)", pairs(settings)) if settings else "",
@@ -116,7 +111,7 @@ def _header(run: Run) -> Html:
     )
 
 
-def _findings(rows: Sequence[Row]) -> list[Html]:
+def findings(rows: Sequence[Row]) -> list[Html]:
     """Returns what was found, a paragraph for each suite."""
     return [tag("p", tag("strong", "Found. "), verdict(rows, env)) for env in measured(rows)]
 
@@ -128,16 +123,18 @@ def _cost(run: Run) -> list[tuple[str, str]]:
     return entries + ([("evaluations in training episodes", count(total[-1]))] if total is not None else [])
 
 
-def _results(rows: Sequence[Row], pictures: Sequence[Picture]) -> Html:
+def results_section(rows: Sequence[Row], pictures: Sequence[Picture]) -> Html:
+    """Returns a table for each suite, and the pictures; says so if nothing was measured, or curves are missing."""
     if not measured(rows):
-        words = "This run has not been examined yet, so nothing is known about how it optimises."
+        words = "The model has not been examined yet, so nothing is known about how it optimises."
         return section("Optimising", tag("p", words, class_="note"))
     tables = [part for env in measured(rows) for part in (tag("h3", env), regret_table(rows, env))]
     missing = "" if any(p.name == "regret" for p in pictures) else tag("p", "Curves were not saved.", class_="note")
     return section("Optimising", *tables, missing, *map(picture_block, pictures))
 
 
-def _predictions(rows: Sequence[Row], pictures: Sequence[Picture]) -> Html | str:
+def predictions_section(rows: Sequence[Row], pictures: Sequence[Picture]) -> Html | str:
+    """Returns what is known of the quality of predictions; nothing without pictures of it."""
     sentences = [words for env in envs_of(rows) if (words := calibration_words(rows, env))]
     return (
         section("Predicting", *(tag("p", words) for words in sentences), *map(picture_block, pictures))
@@ -146,7 +143,8 @@ def _predictions(rows: Sequence[Row], pictures: Sequence[Picture]) -> Html | str
     )
 
 
-def _section(title: str, pictures: Sequence[Picture], otherwise: str) -> Html:
+def picture_section(title: str, pictures: Sequence[Picture], otherwise: str) -> Html:
+    """Returns the pictures below a title, or a note if there are none."""
     return section(title, *(map(picture_block, pictures) if pictures else [tag("p", otherwise, class_="note")]))
 
 
@@ -155,33 +153,3 @@ def _numbers(directory: Path, pictures: Iterable[Picture]) -> Html:
     entries |= {f"figures/{p.name}.npz": f"numbers of the figure “{p.title}”" for p in pictures}
     rows = pairs((tag("code", path), words) for path, words in entries.items())
     return section("Where the numbers are", tag("p", "Paths are relative to the run directory."), rows)
-
-
-def is_metabo_evaluation(content: Mapping[str, Any]) -> bool:
-    """Returns whether the content of an evaluation file is about optimisers of pools."""
-    return any(row.get("metric") == "regret_auc" for row in content.get("rows", ()) if isinstance(row, Mapping))
-
-
-def write_metabo_evaluation_report(file: Path) -> Path:
-    """Returns the path of the page of an evaluation file, written beside it, as are its figures and their numbers.
-
-    Args:
-        file: evaluation file (JSON); curves are read from the npz file of the same name, if there is one.
-
-    Raises:
-        ValueError: if a file is not what it should be.
-    """
-    content = json.loads(file.read_text(encoding="utf-8"))
-    rows, figures = read_rows(file, content), file.with_suffix(".figures")
-    results = result_pictures(rows, read_suites(file.with_suffix(".npz")))
-    predictions = prediction_pictures(rows, {}, None)
-    for picture in (*results, *predictions):
-        save_picture(picture, figures)
-    head = [tag("h1", file.stem), tag("p", WORDS, class_="lead"), *_findings(rows), tiles(key_figures(rows))]
-    how = section("How to reproduce", pairs((name, value) for name, value in content.items() if name != "rows"))
-    path = file.with_suffix(".html")
-    temporary = path.with_name(f".{path.name}.tmp")
-    body = page(file.stem, *head, _results(rows, results), _predictions(rows, predictions), how)
-    temporary.write_text(body, encoding="utf-8")
-    os.replace(temporary, path)
-    return path

@@ -37,12 +37,19 @@ class SuiteCurves(NamedTuple):
     tasks: tuple[str, ...]
     """[K] the task of each trajectory; seeds of one share it."""
     regret: Mapping[str, Float[np.ndarray, "K T"]]
-    """Regret of each arm's trajectories after 0 to T - 1 evaluations."""
+    """Regret of each arm's trajectories after `first` to `first` + T - 1 evaluations."""
+    first: int = 0
+    """Evaluations before the first choice that are counted like others."""
 
     @property
     def num_tasks(self) -> int:
         """Different tasks."""
         return len(set(self.tasks))
+
+    @property
+    def is_study(self) -> bool:
+        """Whether samplers ran in studies of whole tables; else optimisers chose from pools."""
+        return self.first > 0
 
 
 class Band(NamedTuple):
@@ -90,8 +97,12 @@ def optimiser_order(arms: Iterable[str]) -> list[str]:
     return sorted(dict.fromkeys(arms), key=lambda arm: places.get(arm, len(places)))
 
 
-def read_suites(path: Path) -> dict[str, SuiteCurves]:
+def read_suites(path: Path, rows: Iterable[Row] = ()) -> dict[str, SuiteCurves]:
     """Returns the curves in a file of arrays `suite/arm` [K, T + 1] and `suite/tasks` [K]; none if there is no file.
+
+    Args:
+        path: npz file.
+        rows: of the same evaluation, which say where the curves of a suite begin; without any it is at 0.
 
     Raises:
         ValueError: if the file is damaged or an array is not of this shape.
@@ -107,10 +118,11 @@ def read_suites(path: Path) -> dict[str, SuiteCurves]:
     for name, array in arrays.items():
         suite, _, arm = name.rpartition("/")
         found.setdefault(suite, {})[arm] = array
-    return {suite: _suite(path, suite, held) for suite, held in found.items()}
+    firsts = {row.env: row.first for row in rows if row.metric == "regret_auc"}
+    return {suite: _suite(path, suite, held, firsts.get(suite, 0)) for suite, held in found.items()}
 
 
-def _suite(path: Path, name: str, arrays: dict[str, np.ndarray]) -> SuiteCurves:
+def _suite(path: Path, name: str, arrays: dict[str, np.ndarray], first: int) -> SuiteCurves:
     tasks = arrays.pop(TASKS, None)
     shapes = {arm: curves.shape for arm, curves in arrays.items()}
     if not name or tasks is None or len(set(shapes.values())) != 1:
@@ -121,7 +133,7 @@ def _suite(path: Path, name: str, arrays: dict[str, np.ndarray]) -> SuiteCurves:
             f"{path} has curves of shape {shape} for {len(tasks)} trajectories of {name!r}; evaluate again"
         )
     regret = {arm: np.asarray(arrays[arm], np.float64) for arm in optimiser_order(arrays)}
-    return SuiteCurves(tuple(str(task) for task in tasks), regret)
+    return SuiteCurves(tuple(str(task) for task in tasks), regret, first)
 
 
 def by_task(values: Float[np.ndarray, "K ..."], tasks: Sequence[str]) -> Float[np.ndarray, "G ..."]:
@@ -161,3 +173,8 @@ def envs_of(rows: Iterable[Row]) -> list[str]:
 def measured(rows: Iterable[Row]) -> list[str]:
     """Returns the suites that something was optimised in."""
     return envs_of(row for row in rows if row.metric == "regret_auc")
+
+
+def studies(rows: Iterable[Row]) -> list[str]:
+    """Returns the suites in which samplers ran in studies of whole tables, and nobody chose from a pool."""
+    return envs_of(row for row in rows if row.metric == "regret_auc" and row.first > 0)

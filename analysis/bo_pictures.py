@@ -26,8 +26,8 @@ from analysis.incontext_pictures import plain_ticks
 DIGITS = 8
 """Decimals of a regret that decide a rank."""
 EXPECTED = "random"
-"""The arm whose curves are expectations and not what happened."""
-EVALUATIONS = "evaluations after the initial ones"
+"""The arm whose curves in pools are expectations and not what happened."""
+EVALUATIONS, TRIALS = "evaluations after the initial ones", "trials, the {} start-up ones included"
 BAND_WORDS = "Lines: means over tasks, the seeds of each averaged first. Bands: 95 % bootstrap intervals over tasks."
 
 
@@ -44,7 +44,7 @@ def regret_curves(suites: Mapping[str, SuiteCurves]) -> Picture:
         for axis, (name, suite) in zip(axes.flat, suites.items(), strict=False):
             bottom = 1.0
             for arm, values in suite.regret.items():
-                drawn = _draw(axis, arm, list(suite.regret), values, suite.tasks)
+                drawn = _draw(axis, arm, values, suite)
                 bottom = min(bottom, _bottom(drawn))
                 numbers |= {f"{name}/{arm}/{part}": array for part, array in drawn.items()}
             if any(np.any(values > 0.0) for values in suite.regret.values()):
@@ -53,12 +53,13 @@ def regret_curves(suites: Mapping[str, SuiteCurves]) -> Picture:
                 plain_ticks(axis, x=False)
             _finish(axis, name, suite)
         for row in axes:
-            row[0].set_ylabel("regret (share of the pool's range)")
+            row[0].set_ylabel("regret (share of the range)")
         shared_legend(figure, axes)
-    note = " Random search is its expectation given the initial points." if _has_expected(suites) else ""
+    where = _where_expected(suites)
+    note = f" Random search{where} is its expectation given the initial points." if where is not None else ""
     caption = (
-        "Best value of the pool minus the best value so far, divided by the range of the pool's values; logarithmic "
-        f"axis, which a mean of 0 leaves at the bottom.{note} {BAND_WORDS}"
+        "Best value there is minus the best value so far, divided by the range of all values; logarithmic axis, "
+        f"which a mean of 0 leaves at the bottom.{note} {BAND_WORDS}"
     )
     return Picture("regret", "Regret along evaluations", caption, figure, numbers)
 
@@ -82,22 +83,27 @@ def _panels(count: int, *, height: float) -> tuple:
     return figure, axes
 
 
-def _has_expected(suites: Mapping[str, SuiteCurves]) -> bool:
-    return any(EXPECTED in suite.regret for suite in suites.values())
+def _where_expected(suites: Mapping[str, SuiteCurves]) -> str | None:
+    """Returns where random search is an expectation, in words that are empty for everywhere; None if nowhere."""
+    expected = [name for name, suite in suites.items() if EXPECTED in suite.regret and not suite.is_study]
+    if not expected:
+        return None
+    return f" on {', '.join(expected)}" if any(suite.is_study for suite in suites.values()) else ""
 
 
-def _draw(axis: Axes, arm: str, arms: Sequence[str], values: np.ndarray, tasks: Sequence[str]) -> dict[str, np.ndarray]:
-    """Draws an arm's mean over tasks in its band; returns the numbers drawn."""
-    band, x = task_band(values, tasks), np.arange(values.shape[1], dtype=np.float64)
+def _draw(axis: Axes, arm: str, values: np.ndarray, suite: SuiteCurves) -> dict[str, np.ndarray]:
+    """Draws an arm's mean over the tasks of a suite in its band; returns the numbers drawn."""
+    band, x = task_band(values, suite.tasks), suite.first + np.arange(values.shape[1], dtype=np.float64)
     emphasis = {"linewidth": 2.0, "opacity": 0.18} if arm in TOP_ARMS else {"linewidth": 1.3, "opacity": 0.09}
-    look = arm_style(arm, arms)
+    look = arm_style(arm, list(suite.regret))
     look["zorder"] = 4 if look["linestyle"] == "-" else 5  # dashes on a solid line show that two curves are the same
     draw_band(axis, x, band, label=arm_label(arm), **emphasis, **look)
     return {"evaluations": x, **band._asdict()}
 
 
 def _finish(axis: Axes, name: str, suite: SuiteCurves) -> None:
-    axis.set(xlabel=EVALUATIONS, title=f"{name} ({suite.num_tasks} tasks)")
+    xlabel = TRIALS.format(suite.first) if suite.is_study else EVALUATIONS
+    axis.set(xlabel=xlabel, title=f"{name} ({suite.num_tasks} tasks)")
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axis.margins(x=0.0)
 
@@ -114,31 +120,37 @@ def ranks(regret: Mapping[str, Float[np.ndarray, "K T"]]) -> dict[str, Float[np.
 def rank_curves(suites: Mapping[str, SuiteCurves]) -> Picture | None:
     """Returns mean ranks over evaluations, a panel for each suite; None where fewer than two arms can be ranked.
 
-    Random search is not ranked: what is known of it is an expectation, and an expectation has no place among runs.
+    Random search in pools is not ranked: what is known of it is an expectation, which has no place among runs.
     """
-    kept = {name: {a: r for a, r in suite.regret.items() if a != EXPECTED} for name, suite in suites.items()}
-    kept = {name: regret for name, regret in kept.items() if len(regret) > 1}
+    kept = {name: suite._replace(regret=_ranked(suite)) for name, suite in suites.items()}
+    kept = {name: suite for name, suite in kept.items() if len(suite.regret) > 1}
     if not kept:
         return None
     numbers: dict[str, np.ndarray] = {}
     with style():
         figure, axes = _panels(len(kept), height=3.0)
-        for axis, (name, regret) in zip(axes.flat, kept.items(), strict=False):
-            for arm, values in ranks(regret).items():
-                drawn = _draw(axis, arm, list(regret), values, suites[name].tasks)
+        for axis, (name, suite) in zip(axes.flat, kept.items(), strict=False):
+            for arm, values in ranks(suite.regret).items():
+                drawn = _draw(axis, arm, values, suite)
                 numbers |= {f"{name}/{arm}/{part}": array for part, array in drawn.items()}
             axis.invert_yaxis()
             axis.yaxis.set_major_locator(MaxNLocator(5))
-            _finish(axis, name, suites[name])
+            _finish(axis, name, suite)
         for row in axes:
             row[0].set_ylabel("mean rank (1 is best)")
         shared_legend(figure, axes)
-    left_out = " Random search is left out: only its expectation is known." if _has_expected(suites) else ""
+    where = _where_expected(suites)
+    left_out = f" Random search{where} is left out: only its expectation is known." if where is not None else ""
     caption = (
         "Rank of each optimiser's regret among all that are drawn, in the same task from the same start; ties share "
         f"their mean rank, regrets being rounded to {DIGITS} decimals.{left_out} {BAND_WORDS}"
     )
     return Picture("rank", "Mean rank", caption, figure, numbers)
+
+
+def _ranked(suite: SuiteCurves) -> dict[str, Float[np.ndarray, "K T"]]:
+    """Returns the regrets of the arms that ran."""
+    return {arm: regret for arm, regret in suite.regret.items() if suite.is_study or arm != EXPECTED}
 
 
 def forest(differences: Sequence[Difference]) -> Picture:

@@ -1,4 +1,4 @@
-"""Tables and sentences about optimisers on pools: who reached what, and what the differences show."""
+"""Tables and sentences about optimisers of pools and tables: who reached what, and what the differences show."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,9 @@ from analysis.figure import arm_label
 from analysis.load import Row
 from analysis.page import Html, table
 from analysis.tables import MISSING, arm_heading, interval, number
+from metarl.metabo.scores import harmonic
 
-RIVALS = ("gp-ei", "np-ei")
+RIVALS = ("gp-ei", "tpe", "tpe-5-startup", "np-ei")
 """Whom the best model arm is compared with in the first lines of a page."""
 
 
@@ -20,8 +21,12 @@ def areas(rows: Sequence[Row], env: str) -> dict[str, Band]:
 
 
 def regret_table(rows: Sequence[Row], env: str) -> Html:
-    """Returns arms x evaluations with mean regrets, and the area under the curve with its interval; lowest in bold."""
+    """Returns arms x evaluations with mean regrets, and the area under the curve with its interval; lowest in bold.
+
+    How often each arm improved, and how long it took to decide, follow where they were measured.
+    """
     mine = [row for row in rows if row.env == env]
+    first, others = next(row for row in mine if row.metric == "regret_auc"), _other_columns(mine)
     cells = {(row.arm, int(row.setting["evaluations"])): row.mean for row in mine if row.metric == "regret"}
     area, budgets = areas(rows, env), sorted({budget for _, budget in cells})
     lowest = {budget: min(mean for (_, at), mean in cells.items() if at == budget) for budget in budgets}
@@ -29,17 +34,46 @@ def regret_table(rows: Sequence[Row], env: str) -> Html:
     body = [
         [
             arm_heading(arm),
-            *(_cell(cells.get((arm, budget)), lowest[budget], is_shared=budget == 0) for budget in budgets),
+            *(_cell(cells.get((arm, budget)), lowest[budget], is_shared=budget == first.first) for budget in budgets),
             interval(*band, digits=4, best=bool(band.mean == best)),
+            *(column.get(arm, MISSING) for column in others.values()),
         ]
         for arm, band in area.items()
     ]
-    first = next(row for row in mine if row.metric == "regret_auc")
+    counted = f"trials, the {first.first} start-up ones included" if first.first else "evaluations"
     caption = (
-        f"Mean regret over {len(first.values)} tasks, each the mean of its seeds, after so many evaluations; AUC is "
-        f"the mean over 0 to {first.horizon} of them [95 % bootstrap interval over tasks]. Bold: lowest."
+        f"Mean regret over {len(first.values)} tasks, each the mean of its seeds, after so many {counted}; AUC is the "
+        f"mean over {first.first} to {first.horizon} of them [95 % bootstrap interval over tasks]. Bold: lowest."
+        f"{_improvement_words(mine)}"
     )
-    return table(["", *(f"@{budget}" for budget in budgets), "AUC"], body, caption=caption)
+    return table(["", *(f"@{budget}" for budget in budgets), "AUC", *others], body, caption=caption)
+
+
+def _other_columns(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
+    """Returns {heading: {arm: cell}} of what one suite's rows hold beside regrets."""
+    columns = {
+        "improvements": {r.arm: number(r.mean, 2, scale=1.0) for r in rows if r.metric == "num_improvements"},
+        "ms per suggestion": {
+            r.arm: number(1000.0 * r.median, 1, scale=1.0) for r in rows if r.metric == "seconds_per_suggestion"
+        },
+    }
+    return {heading: cells for heading, cells in columns.items() if cells}
+
+
+def _improvement_words(rows: Sequence[Row]) -> str:
+    """Returns what counts as an improvement, and what random search is expected to make where it did not run."""
+    found = [row for row in rows if row.metric == "num_improvements"]
+    if not found:
+        return ""
+    words = " Improvements: mean number of later evaluations that found more than all before them"
+    expected = next((row for row in found if "initial" in row.setting), None)
+    if expected is None or expected.horizon is None:
+        return f"{words}."
+    before, last = int(expected.setting["initial"]), int(expected.setting["initial"]) + expected.horizon
+    return (
+        f"{words}; of random search the expectation if a pool's N values differ, H_{last} − H_{before} = "
+        f"{harmonic(last) - harmonic(before):.2f} with H_n = 1 + 1/2 + … + 1/n, or H_N − H_{before} if N < {last}."
+    )
 
 
 def _cell(value: float | None, lowest: float, *, is_shared: bool) -> object:

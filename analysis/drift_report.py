@@ -15,7 +15,8 @@ from analysis.drift_animation import FRAME_POINTS, NUM_FRAMES, drift_animation
 from analysis.drift_pictures import drift_slope, drift_surface
 from analysis.figure import Picture, save_picture
 from analysis.load import flatten
-from analysis.page import Html, grouped_table, image_block, join, page, pairs, picture_block, section, tag
+from analysis.page import Html, grouped_table, image_block, join, pairs, picture_block, section, tag
+from analysis.provenance import save_page
 from analysis.push import ADVANTAGES, CLIP, implied_clip, push_beyond_clip
 from analysis.push_pictures import drift_clip
 from analysis.tables import arm_heading, number
@@ -183,7 +184,4 @@ def write_rule_report(rule_directory: str | os.PathLike, out_directory: str | os
     record = section("The rule", pairs(flatten({"settings": rule.settings, "record": rule.record}).items()))
     where = pairs((tag("code", f"figures/{file}"), words) for file, words in files.items())
     numbers = section("Where the numbers are", tag("p", "Paths are relative to this page."), where)
-    path, temporary = out / "report.html", out / ".report.html.tmp"
-    temporary.write_text(page(name, *head, drift_section(part), record, numbers), encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    return save_page(out / "report.html", name, *head, drift_section(part), record, numbers)

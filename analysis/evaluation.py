@@ -1,21 +1,21 @@
 """The page of an evaluation file: tables, learning curves and schedules of the arms in each environment.
 
-Evaluations of optimisers have a page of their own, see `analysis.bo`.
+Evaluations of optimisers have a page of their own, see `analysis.bo_evaluation`.
 """
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analysis.bo import is_metabo_evaluation, write_metabo_evaluation_report
+from analysis.bo_evaluation import is_metabo_evaluation, write_metabo_evaluation_report
 from analysis.curves import horizon_curve, life_curve
 from analysis.figure import Picture, save_picture
 from analysis.load import Lives, Row, read_rows
-from analysis.page import Html, details, join, page, pairs, picture_block, section, tag
+from analysis.page import Html, details, join, picture_block, section, tag
+from analysis.provenance import how_evaluated, save_page
 from analysis.rules import schedule_grid
 from analysis.tables import headline_rows, improvement_table, result_table, verdict
 
@@ -40,12 +40,8 @@ def write_evaluation_report(file: Path) -> Path:
     for env in dict.fromkeys(row.env for row in rows):
         mine = [row for row in headline_rows(rows) if row.env == env]
         sections.append(_environment(env, mine, lives.get(env, {}), figures))
-    sections.append(section("How to reproduce", pairs((name, x) for name, x in content.items() if name != "rows")))
-    path = file.with_suffix(".html")
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(page(file.stem, tag("h1", file.stem), *sections), encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    heading = tag("h1", file.stem)
+    return save_page(file.with_suffix(".html"), file.stem, heading, *sections, how_evaluated(content))
 
 
 def read_curves(path: Path) -> dict[str, Lives]:

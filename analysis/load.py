@@ -50,6 +50,10 @@ class Row(NamedTuple):
     mean: float = float("nan")
     """Mean of the values; NaN where the file has none. Rows of differences have it in place of the interquartile mean.
     """
+    median: float = float("nan")
+    """Median of all that was measured, of which `values` are medians of their own; NaN where the file has none."""
+    first: int = 0
+    """Evaluations before an optimiser's first choice that settings count like others."""
 
     @property
     def horizon(self) -> int | None:
@@ -158,6 +162,8 @@ def _row(row: dict[str, Any]) -> Row:
         num_excluded=int(row.get("num_excluded", 0)),
         num_nonfinite=int(row.get("num_nonfinite", 0)),
         mean=_number(row.get("mean")),
+        median=_number(row.get("median")),
+        first=int(row.get("first", 0)),
     )
 
 

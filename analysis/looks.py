@@ -59,7 +59,9 @@ OPTIMISER_ARMS = {
     "gp-ei": Look("#0f8a5f", (0, (3.5, 1.0, 1.0, 1.0, 1.0, 1.0)), "v", "GP-EI"),
     "gp-ucb": Look("#5f5100", (0, (5.0, 1.5)), "^", "GP-UCB"),
     "gp-turbo": Look("#56b4e9", (0, (1.0, 1.0)), "D", "GP in a trust region"),
+    "tpe": Look("#1f2328", "-", "p", "TPE"),
+    "tpe-5-startup": Look("#1f2328", DOTTED, "h", "TPE, 5 start-up trials"),
     "random": Look("#8a8f98", DOTTED, "x", "random"),
 }
-"""Who optimises pools, in the order of tables and legends; drawn beside no other arms. What else an evaluation holds
-follows in the colours of arms that are not known."""
+"""Who optimises pools or whole tables, in the order of tables and legends; drawn beside no other arms. What else an
+evaluation holds follows in the colours of arms that are not known."""

@@ -47,6 +47,12 @@ def reproduction(run: Run, examination: str = "Evaluation") -> Html:
     return section("How to reproduce", *blocks)
 
 
+def how_evaluated(content: Mapping[str, Any]) -> Html | str:
+    """Returns the section that says what an evaluation file tells of how it was made; nothing of an empty one."""
+    entries = [(name, value) for name, value in content.items() if name != "rows"]
+    return section("How to reproduce", pairs(entries)) if entries else ""
+
+
 def _session(session: Mapping[str, Any]) -> Html:
     git = session.get("git") or {}
     commit = f"{git['commit']}{' with uncommitted changes' if git.get('dirty') else ''}" if git.get("commit") else None
@@ -65,7 +71,13 @@ def _session(session: Mapping[str, Any]) -> Html:
 
 def write_page(run: Run, *body: object) -> Path:
     """Returns the path of `report.html`, written into the run directory in place of an older one."""
-    path, temporary = run.directory / "report.html", run.directory / ".report.html.tmp"
-    temporary.write_text(page(run.name, *body), encoding="utf-8")
+    return save_page(run.directory / "report.html", run.name, *body)
+
+
+def save_page(path: Path, title: str, *body: object) -> Path:
+    """Returns the path, at which a page now is in place of an older one; its directory is made if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(page(title, *body), encoding="utf-8")
     os.replace(temporary, path)
     return path

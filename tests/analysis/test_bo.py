@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from analysis.bo import write_metabo_report
-from analysis.evaluation import write_evaluation_report
 from metarl.experiments.metabo_config import MetaboConfig, NAPConfig, ScoringConfig
 from metarl.experiments.metabo_phases import PolicyConfig
 from metarl.metabo.export import save_nap
@@ -169,14 +168,6 @@ def test_results_without_curves_are_tables_and_differences(tmp_path):
         "calibration",
         "training",
     }
-
-
-def test_an_evaluation_file_has_a_page_beside_it(tmp_path):
-    write_examination(tmp_path / "nap.json", tmp_path / "nap.npz")
-    assert write_evaluation_report(tmp_path / "nap.json") == tmp_path / "nap.html"
-    page = text_of(tmp_path / "nap.html")
-    assert "the interval excludes zero: NAP is better than GP-EI." in page and "metarl metabo" in page
-    assert figures_of(tmp_path / "nap.figures") == {"regret", "differences", "rank", "calibration"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from analysis.bo_load import by_task, mean_band, optimiser_order, read_differences, read_suites, task_band
+from analysis.bo_load import (
+    by_task,
+    mean_band,
+    measured,
+    optimiser_order,
+    read_differences,
+    read_suites,
+    studies,
+    task_band,
+)
 from analysis.load import read_rows
 
 
@@ -41,7 +50,8 @@ def test_turning_a_difference_twice_changes_nothing(tmp_path):
 
 
 def test_known_arms_come_first_and_others_follow_as_they_appear():
-    assert optimiser_order(["tpe", "random", "cma", "nap", "tpe"]) == ["nap", "random", "tpe", "cma"]
+    known = ["nap", "tpe", "tpe-5-startup", "random"]
+    assert optimiser_order(["tpe", "random", "cma", "tpe-5-startup", "nap", "tpe"]) == [*known, "cma"]
 
 
 def test_seeds_of_a_task_are_averaged_before_tasks():
@@ -71,6 +81,19 @@ def test_curves_come_back_by_suite_and_arm(tmp_path):
     )
     np.testing.assert_array_equal(suites["a/b"].regret["nap"], 2.0 * curves)
     assert read_suites(tmp_path / "absent.npz") == {}
+
+
+def test_curves_of_studies_begin_where_their_rows_say(tmp_path):
+    arrays = {f"{env}/{name}": array for env in ("xgb", "optuna") for name, array in
+              {"random": np.zeros((1, 2)), "tasks": np.array(["x"])}.items()}  # fmt: skip
+    np.savez(tmp_path / "curves.npz", **arrays)
+    rows = read(tmp_path, *({"arm": "random", "env": env, "setting": {"horizon": 6}, "metric": "regret_auc",
+                             "mean": 0.0, "low": 0.0, "high": 0.0, "confidence": 0.95} | more
+                            for env, more in (("xgb", {}), ("optuna", {"first": 5}))))  # fmt: skip
+    suites = read_suites(tmp_path / "curves.npz", rows)
+    assert (suites["xgb"].first, suites["optuna"].first) == (0, 5)
+    assert suites["optuna"].is_study and not suites["xgb"].is_study
+    assert measured(rows) == ["xgb", "optuna"] and studies(rows) == ["optuna"]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,24 @@ def test_random_search_is_drawn_and_not_ranked():
     assert rank_curves({"xgb": SuiteCurves(TASKS, {"nap": CURVES["nap"], "random": CURVES["gp-ei"]})}) is None
 
 
+def test_random_search_that_ran_in_studies_is_ranked_from_its_first_trial_on():
+    study = SuiteCurves(TASKS, CURVES | {"random": np.full((4, 2), 0.5)}, first=5)
+    regret, rank = regret_curves({"optuna": study}), rank_curves({"optuna": study})
+    assert "Random" not in regret.caption + rank.caption and "pool" not in regret.caption + rank.caption
+    np.testing.assert_array_equal(rank.numbers["optuna/random/mean"], [4.0, 4.0])
+    np.testing.assert_array_equal(regret.numbers["optuna/random/evaluations"], [5.0, 6.0])
+    assert [axis.get_xlabel() for axis in rank.figure.axes] == ["trials, the 5 start-up ones included"]
+
+
+def test_beside_studies_the_suites_in_which_random_search_is_expected_are_named():
+    arms = CURVES | {"random": np.full((4, 2), 0.5)}
+    both = {"xgb": SuiteCurves(TASKS, arms), "optuna": SuiteCurves(TASKS, arms, first=5)}
+    assert "Random search on xgb is its expectation" in regret_curves(both).caption
+    picture = rank_curves(both)
+    assert "Random search on xgb is left out" in picture.caption
+    assert "optuna/random/mean" in picture.numbers and "xgb/random/mean" not in picture.numbers
+
+
 def test_better_ranks_are_higher_up():
     (axis,) = rank_curves({"xgb": SUITE}).figure.axes
     bottom, top = axis.get_ylim()

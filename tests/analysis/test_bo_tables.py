@@ -20,6 +20,10 @@ def read(tmp_path, *rows):
     return read_rows(tmp_path / "evaluation.json", {"schema": 1, "rows": list(rows)})
 
 
+def text(table):
+    return html.unescape(str(table))
+
+
 @pytest.fixture
 def rows(tmp_path):
     """Returns two arms beside random search in four tasks."""
@@ -70,9 +74,25 @@ def test_key_figures_are_areas_and_differences(rows):
 
 
 def test_the_table_has_the_lowest_of_each_budget_in_bold_and_none_where_all_begin(rows):
-    table = html.unescape(str(regret_table(rows, "xgb")))
+    table = text(regret_table(rows, "xgb"))
     assert re.findall(r"<strong>(.*?)</strong>", table) == ["0.0500", "0.1000"]
     assert "@0" in table and "@5" in table and "mean over 0 to 5 of them" in table and table.count("0.5000") == 3
+
+
+def test_improvements_stand_beside_the_harmonic_number_of_random_search(rows, tmp_path):
+    expected = 1 / 6 + 1 / 7 + 1 / 8 + 1 / 9 + 1 / 10
+    counts = [
+        row("random", "num_improvements", {"horizon": 5, "initial": 5}, [expected] * 4),
+        row("nap", "num_improvements", {"horizon": 5}, [1.0, 2.0, 2.0, 2.0]),
+    ]
+    table = text(regret_table([*rows, *read(tmp_path, *counts)], "xgb"))
+    assert re.findall(r">([\d.–]+)</td></tr>", table) == ["1.75", "–", "0.65"]  # NAP, GP-EI, random
+    assert "of random search the expectation if a pool's N values differ, H_10 − H_5 = 0.65 with H_n" in table
+    assert "or H_N − H_5 if N < 10." in table and "suggestion" not in table
+
+
+def test_a_table_without_counts_has_no_column_of_them(rows):
+    assert "mprovements" not in text(regret_table(rows, "xgb"))
 
 
 @pytest.mark.parametrize(
