@@ -1,6 +1,7 @@
 """The page of an evaluation file: tables, learning curves and schedules of the arms in each environment.
 
-Evaluations of optimisers have a page of their own, see `analysis.bo_evaluation`.
+Evaluations of optimisers and of agents that learn in context have pages of their own, see `analysis.bo_evaluation` and
+`analysis.incontext_evaluation`.
 """
 
 import json
@@ -13,6 +14,7 @@ import numpy as np
 from analysis.bo_evaluation import is_metabo_evaluation, write_metabo_evaluation_report
 from analysis.curves import horizon_curve, life_curve
 from analysis.figure import Picture, save_picture
+from analysis.incontext_evaluation import is_acting_evaluation, write_acting_evaluation_report
 from analysis.load import Lives, Row, read_rows
 from analysis.page import Html, details, join, picture_block, section, tag
 from analysis.provenance import how_evaluated, save_page
@@ -33,6 +35,8 @@ def write_evaluation_report(file: Path) -> Path:
     content = json.loads(file.read_text(encoding="utf-8"))
     if is_metabo_evaluation(content):
         return write_metabo_evaluation_report(file)
+    if is_acting_evaluation(content):
+        return write_acting_evaluation_report(file)
     rows = read_rows(file, content)
     lives = read_curves(file.with_suffix(".npz"))
     figures = file.with_suffix(".figures")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -90,6 +91,14 @@ def policy_pictures(examined: Examined) -> list[Picture]:
     return pictures
 
 
+def lead_words(config: Mapping[str, Any], envs: Sequence[str]) -> str:
+    """Returns the first paragraph of a page: how the model was trained, as far as a configuration tells."""
+    learner = (config.get("learner") or {}).get("type")
+    where = f" of {' and '.join(envs)}" if envs else ""
+    words = LEARNERS.get(str(learner), "A model was pretrained on newly drawn tasks{envs}.").format(envs=where)
+    return words + AFTERWARDS
+
+
 def _header(examined: Examined) -> Html:
     run = examined.run
     known = {"preset": preset(run), "status": run.status}
@@ -97,14 +106,11 @@ def _header(examined: Examined) -> Html:
     if (run.status or "").startswith("failed"):
         status = f"The run failed: {(run.status or '').removeprefix('failed: ')}."
     settings = [(name, value) for name, value in flatten(run.config).items() if name.rpartition(".")[2] != "type"]
-    learner = (run.config.get("learner") or {}).get("type")
-    envs = f" of {' and '.join(examined.trained_envs)}" if examined.trained_envs else ""
-    words = LEARNERS.get(str(learner), "A model was pretrained on newly drawn tasks{envs}.").format(envs=envs)
     return join(
         [
             tag("p", " · ".join(f"{name} {value}" for name, value in known.items() if value), class_="kicker"),
             tag("h1", run.name),
-            tag("p", words + AFTERWARDS, class_="lead"),
+            tag("p", lead_words(run.config, examined.trained_envs), class_="lead"),
             tag("p", status),
             tiles(key_figures(examined)) if run.metrics else "",
             details(f"Configuration ({len(settings)} settings)", pairs(settings)) if settings else "",
@@ -131,9 +137,10 @@ def key_figures(examined: Examined) -> list[tuple[str, str]]:
     return entries
 
 
-def _results(examined: Examined, pictures: Mapping[str, Mapping[str, Picture]]) -> Html:
+def results_section(examined: Examined, pictures: Mapping[str, Mapping[str, Picture]]) -> Html:
+    """Returns sentences, pictures and tables of every domain and mode; says so if nothing was measured."""
     if not examined.outcomes:
-        words = "This run has not been examined in held-out tasks yet, so nothing is known about how it acts."
+        words = "The model has not been examined in held-out tasks yet, so nothing is known about how it acts."
         return section("Acting in held-out tasks", tag("p", words, class_="note"))
     blocks: list[object] = []
     for env in examined.envs:
@@ -192,7 +199,7 @@ def write_pretrain_report(run_directory: str | os.PathLike) -> Path:
     pictures = [*(picture for found in acting.values() for picture in found.values()), *policy, *training]
     for picture in pictures:
         save_picture(picture, run.directory / "figures")
-    sections = [_results(examined, acting)]
+    sections = [results_section(examined, acting)]
     sections += [section("What the policy does", *map(picture_block, policy))] if policy else []
     sections += [_training(examined, training), reproduction(run, "Examination"), _numbers(examined, pictures)]
     return write_page(run, _header(examined), *sections)

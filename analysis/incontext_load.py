@@ -76,13 +76,13 @@ class Series(NamedTuple):
     """Who acted."""
 
 
-def read_outcomes(directory: Path) -> dict[Setting, list[Outcome]]:
-    """Returns the outcomes of every setting in file order; none if the run has not been examined.
+def read_outcomes(path: Path) -> dict[Setting, list[Outcome]]:
+    """Returns the outcomes of every setting of an evaluation file in its order; none if there is no such file.
 
     Raises:
         ValueError: if the evaluation file is damaged or of another schema.
     """
-    path, found = directory / "evaluation.json", {}
+    found: dict[Setting, list[Outcome]] = {}
     if not path.is_file():
         return found
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -166,7 +166,7 @@ def load_examined(directory: Path) -> Examined:
     Raises:
         ValueError: if the path is not a run directory, or a file in it is damaged.
     """
-    run, outcomes = load_run(directory), read_outcomes(directory)
+    run, outcomes = load_run(directory), read_outcomes(directory / "evaluation.json")
     # Curves name no domain where there is one; it need not be that of training, and the rows always name it.
     env = next((setting.env for setting in outcomes), "")
     return Examined(

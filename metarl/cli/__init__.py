@@ -12,7 +12,7 @@ COMMANDS = {
     "metabo": "train a neural process that optimises; the same command continues a run that was stopped",
     "evaluate": "a rule, a pretrained model or a neural process against baselines on held-out tasks",
     "compare": "several seeds of one kind of run against several of another",
-    "plot": "write the report page of a run, an evaluation or a rule",
+    "plot": "write the report page of a run, an evaluation, a rule or a model",
     "zoo": "list, show and make trained rules and models that ship with the package",
     "presets": "list the named configurations of discover, pretrain, teach and metabo",
 }

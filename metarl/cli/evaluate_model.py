@@ -54,7 +54,8 @@ class EvaluateModelArguments:
     seed: int = 0
     """Root of all randomness."""
     out: Path | None = None
-    """Evaluation file to write (JSON); curves (npz) get the same name. None: evaluations/<model>.json."""
+    """Evaluation file to write (JSON); curves (npz) and a report page (html) get the same name. None:
+    evaluations/<model>.json."""
 
 
 def evaluate_model(words: list[str]) -> None:
@@ -70,6 +71,7 @@ def evaluate_model(words: list[str]) -> None:
         raise ValueError(f"--seed is {arguments.seed}; it must lie in [0, 2^32)")
     config = _config(arguments)
     prepare_jax()
+    from analysis.evaluation import write_evaluation_report
     from envs.domains import make_domain
     from metarl.experiments.examine_model import contestant, examine_models
 
@@ -87,8 +89,9 @@ def evaluate_model(words: list[str]) -> None:
     )
     write_arrays(out.with_suffix(".npz"), findings.arrays())
     write_evaluation(out, findings.rows, "evaluate", words)
+    write_evaluation_report(out)
     print_acting_tables(findings.rows)
-    print(f"\nnumbers: {out}\ncurves:  {out.with_suffix('.npz')}")
+    print(f"\nnumbers: {out}\ncurves:  {out.with_suffix('.npz')}\nreport:  {out.with_suffix('.html')}")
 
 
 def _config(arguments: EvaluateModelArguments) -> ActingConfig:

@@ -42,7 +42,8 @@ class EvaluateNAPArguments:
     seed: int = 0
     """Root of what optimisers draw."""
     out: Path | None = None
-    """Evaluation file to write (JSON); curves (npz) get the same name. None: evaluations/<model>.json."""
+    """Evaluation file to write (JSON); curves (npz) and a report page (html) get the same name. None:
+    evaluations/<model>.json."""
 
 
 def evaluate_nap(words: list[str]) -> None:
@@ -65,6 +66,7 @@ def evaluate_nap(words: list[str]) -> None:
         None if arguments.hpob is None else str(arguments.hpob),
     )
     prepare_jax()
+    from analysis.evaluation import write_evaluation_report
     from metarl.experiments.examine_nap import examine
     from metarl.metabo.export import load_nap
 
@@ -82,5 +84,6 @@ def evaluate_nap(words: list[str]) -> None:
     )
     write_arrays(out.with_suffix(".npz"), findings.arrays())
     write_evaluation(out, findings.rows, "evaluate", words)
+    write_evaluation_report(out)
     print_regret_tables(findings.rows)
-    print(f"\nnumbers: {out}\ncurves:  {out.with_suffix('.npz')}")
+    print(f"\nnumbers: {out}\ncurves:  {out.with_suffix('.npz')}\nreport:  {out.with_suffix('.html')}")

@@ -27,7 +27,7 @@ def test_rows_are_grouped_by_where_they_were_measured(tmp_path):
         row(online | {"episode": "all"}, mean=None),
         row(offline, "suboptimality", env="bandit"),
     )
-    found = read_outcomes(tmp_path)
+    found = read_outcomes(tmp_path / "evaluation.json")
     assert list(found) == [
         Setting("darkroom", "online", "frozen", "return", "episode"),
         Setting("bandit", "offline", "", "suboptimality", "context"),
@@ -39,20 +39,20 @@ def test_rows_are_grouped_by_where_they_were_measured(tmp_path):
 
 
 def test_a_run_that_was_not_examined_has_no_outcomes_and_no_curves(tmp_path):
-    assert read_outcomes(tmp_path) == {} and read_curves(tmp_path / "curves.npz", "bandit") == {}
+    assert read_outcomes(tmp_path / "evaluation.json") == {} and read_curves(tmp_path / "curves.npz", "bandit") == {}
 
 
 @pytest.mark.parametrize("setting", [{"horizon": 10}, {"mode": "online"}])
 def test_rows_of_another_kind_of_evaluation_are_refused(tmp_path, setting):
     write_rows(tmp_path, row(setting))
     with pytest.raises(ValueError, match="row of no examination"):
-        read_outcomes(tmp_path)
+        read_outcomes(tmp_path / "evaluation.json")
 
 
 def test_another_schema_is_refused(tmp_path):
     write_rows(tmp_path, schema=7)
     with pytest.raises(ValueError, match="schema 7"):
-        read_outcomes(tmp_path)
+        read_outcomes(tmp_path / "evaluation.json")
 
 
 def test_curves_belong_to_the_domain_that_is_named_or_to_the_only_one(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from metarl.cli import main
 from metarl.experiments.metabo_config import METABO_CONFIG_TYPES
 from metarl.experiments.metabo_presets import METABO_PRESETS
+from metarl.experiments.regret_rows import NAPFindings, paired_rows, regret_rows
 from metarl.metabo.export import load_nap
 from metarl.run.directory import load_run
 from metarl.run.metrics import read_metrics
@@ -109,12 +110,27 @@ def test_a_run_is_evaluated_on_a_suite(finished, cli, tmp_path):
     rows = json.loads(out.read_text())["rows"]
     assert {row["arm"] for row in rows} == {*ARMS, "np"} and {row["env"] for row in rows} == {"xgb"}
     assert "xgb: mean regret" in answer.out and f"numbers: {out}" in answer.out
+    assert "H_8 − H_5 = 0.43" in out.with_suffix(".html").read_text()
     # The same suite with the same seed as at the end of the run.
     before = json.loads((finished / "evaluation.json").read_text())["rows"]
     areas = [{row["arm"]: row["values"] for row in found if row["metric"] == "regret_auc"} for found in (before, rows)]
     assert areas[0] == areas[1]
     with np.load(out.with_suffix(".npz")) as curves:
         assert curves["xgb/nap"].shape == (13, 4)
+
+
+def test_an_evaluation_has_curves_and_a_page_beside_it(cli, tmp_path, monkeypatch):
+    curves, tasks = {"random": np.full((2, 4), 0.5), "np-ei": np.full((2, 4), 0.25)}, ("a", "b")
+    rows = [row for arm, curve in curves.items() for row in regret_rows("xgb", tasks, arm, curve)]
+    found = NAPFindings(
+        rows + paired_rows("xgb", tasks, curves),
+        {"xgb/tasks": np.array(tasks)} | {f"xgb/{arm}": curve for arm, curve in curves.items()},
+    )
+    monkeypatch.setattr("metarl.experiments.examine_nap.examine", lambda *words, **options: found)
+    answer = cli("evaluate", "nap", "--out", tmp_path / "one.json")
+    assert answer.code == 0 and f"report:  {tmp_path / 'one.html'}" in answer.out, answer.err
+    assert {path.name for path in tmp_path.iterdir()} == {"one.json", "one.npz", "one.html", "one.figures"}
+    assert "the lowest mean AUC is 0.2500 (NP-EI)" in (tmp_path / "one.html").read_text()
 
 
 @pytest.mark.slow

@@ -2,8 +2,11 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
+
+from metarl import zoo
 
 
 def test_the_report_of_a_run_is_written_and_named(smoke, cli, tmp_path):
@@ -44,6 +47,29 @@ def test_a_rule_of_the_zoo_has_a_page_of_its_drift(cli, tmp_path):
     assert answer.code == 0 and answer.out == f"report: {tmp_path / 'report.html'}\n", answer.err
     assert "The drift function" in (tmp_path / "report.html").read_text()
     assert (tmp_path / "figures" / "drift_life.gif").stat().st_size < 2_000_000
+
+
+def test_a_pretrained_model_of_the_zoo_has_a_page_of_what_it_was_measured_to_do(cli, tmp_path):
+    answer = cli("plot", "dpt-bandit", "--out", tmp_path)
+    assert answer.code == 0 and answer.out == f"report: {tmp_path / 'report.html'}\n", answer.err
+    page = (tmp_path / "report.html").read_text()
+    assert "<h1>dpt-bandit</h1>" in page and "after 500 pulls" in page and "Curves are not kept" in page
+
+
+@pytest.mark.slow
+def test_a_neural_process_of_the_zoo_has_a_page_of_what_it_was_measured_to_do(cli, tmp_path):
+    answer = cli("plot", "nap", "--out", tmp_path)
+    assert answer.code == 0 and answer.out == f"report: {tmp_path / 'report.html'}\n", answer.err
+    page = (tmp_path / "report.html").read_text()
+    assert "<h1>nap</h1>" in page and "On xgb, 13 tasks, the lowest mean AUC is" in page and "Calibration" in page
+
+
+@pytest.mark.parametrize("path", ["nap", zoo.directory_of("nap")], ids=["name", "directory"])
+def test_pages_of_models_are_not_written_into_the_package(cli, monkeypatch, path):
+    asked = {}
+    monkeypatch.setattr("analysis.bo_evaluation.write_nap_report", lambda *words: asked.setdefault("page", words))
+    assert cli("plot", path).code == 0
+    assert asked["page"] == (zoo.directory_of("nap"), Path("models/nap"))
 
 
 def test_a_rule_without_a_drift_is_refused(refused, tmp_path):

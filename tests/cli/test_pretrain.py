@@ -83,7 +83,9 @@ def test_a_model_is_evaluated_where_arms_are_fewer_and_noise_is_other(finished, 
     assert {row["setting"]["horizon"] for row in rows} == {10, 12} and {row["metric"] for row in rows} == {"regret"}
     same = [[row["mean"] for row in rows if row["arm"] == arm] for arm in ("dpt", "smoke")]
     assert same[0] == same[1]
-    assert out.with_suffix(".npz").is_file()
+    assert out.with_suffix(".npz").is_file() and f"report:  {out.with_suffix('.html')}" in answer.out
+    page = out.with_suffix(".html").read_text()
+    assert "after 12 pulls" in page and "Cumulative regret" in page and "Curves are not kept" not in page
 
 
 def test_bad_input_is_refused(finished, refused, tmp_path):
