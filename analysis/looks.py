@@ -55,6 +55,8 @@ strangers stay apart like those of rules, beside which these arms are never draw
 OPTIMISER_ARMS = {
     "nap": Look("#0b5cad", "-", "o", "NAP"),
     "np-ei": Look("#d9730d", DASHED, "s", "NP-EI"),
+    "np-ucb": Look("#d9730d", DOTTED, "<", "NP-UCB"),
+    "np-ts": Look("#d9730d", DASH_DOTTED, ">", "NP-TS"),
     "np-ei-pretrained": Look("#7a1f5c", DASH_DOTTED, "P", "NP-EI before RL"),
     "gp-ei": Look("#0f8a5f", (0, (3.5, 1.0, 1.0, 1.0, 1.0, 1.0)), "v", "GP-EI"),
     "gp-ucb": Look("#5f5100", (0, (5.0, 1.5)), "^", "GP-UCB"),

@@ -11,7 +11,7 @@ from metarl.cli.machine import prepare_jax
 from metarl.cli.models import nap_directory
 from metarl.cli.parse import parse
 from metarl.cli.tables import print_regret_tables
-from metarl.experiments.metabo_config import RivalName, ScoringConfig, SuiteName
+from metarl.experiments.metabo_config import HeadName, RivalName, ScoringConfig, SuiteName
 from metarl.run.directory import check_output
 
 
@@ -31,6 +31,10 @@ class EvaluateNAPArguments:
     rivals: tuple[RivalName, ...] = ("gp-ei",)
     """Gaussian processes that optimise pools beside it, with random search: by expected improvement (gp-ei), by mean +
     2 standard deviations (gp-ucb), or within a region of trust that success widens (gp-turbo)."""
+    heads: tuple[HeadName, ...] = ("ei",)
+    """Rules that choose by its predictions, beside its acquisition if that was learned: expected improvement (ei, as
+    np-ei), the quantile of 90 % (ucb, as np-ucb), or a draw for each candidate (thompson, as np-ts). Of pools; samplers
+    for Optuna choose as its record says."""
     horizon: int = 45
     """Evaluations after the five initial ones; for optuna, trials in all, the five start-up ones included."""
     seeds: int = 5
@@ -58,12 +62,13 @@ def evaluate_nap(words: list[str]) -> None:
     if not 0 <= arguments.seed < 2**32:
         raise ValueError(f"--seed is {arguments.seed}; it must lie in [0, 2^32)")
     config = ScoringConfig(
-        arguments.suite,
-        arguments.rivals,
-        arguments.horizon,
-        arguments.seeds,
-        arguments.batch_size,
-        None if arguments.hpob is None else str(arguments.hpob),
+        suites=arguments.suite,
+        rivals=arguments.rivals,
+        heads=arguments.heads,
+        horizon=arguments.horizon,
+        seeds=arguments.seeds,
+        batch_size=arguments.batch_size,
+        hpob=None if arguments.hpob is None else str(arguments.hpob),
     )
     prepare_jax()
     from analysis.evaluation import write_evaluation_report

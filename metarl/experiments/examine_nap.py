@@ -1,6 +1,6 @@
 """How well a neural process optimises and predicts, beside its rivals, on tasks that it was not trained on."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,28 @@ from metarl.metabo.trust_region import gp_turbo
 
 RIVALS: dict[str, Callable[[], Optimiser]] = {"gp-ei": gp_ei, "gp-ucb": gp_ucb, "gp-turbo": gp_turbo}
 """Optimisers that models can be compared with, beside random search, whose expectation is known."""
+HEAD_ARMS = {"ei": "np-ei", "ucb": "np-ucb", "thompson": "np-ts"}
+"""Names of the arms that choose by a rule on what a model predicts."""
 
 
-def arms_of(model: TrainedNAP, pretrained: TrainedNAP | None = None) -> dict[str, Optimiser]:
+def arms_of(
+    model: TrainedNAP, pretrained: TrainedNAP | None = None, heads: Sequence[str] = ("ei",)
+) -> dict[str, Optimiser]:
     """Returns a model's optimisers by the names of their arms.
 
-    The learned acquisition is there if it was trained; expected improvement on the same predictions always; on those
-    before reinforcement learning as `np-ei-pretrained`, where they are given. A model that sees values by the range of
-    the whole pool has `ORACLE` behind its names.
+    A model that sees values by the range of the whole pool has `ORACLE` behind its names.
+
+    Args:
+        model: the learned acquisition, `nap`, is there if it was trained.
+        pretrained: the model before reinforcement learning, whose expected improvement is `np-ei-pretrained`.
+        heads: rules on what the model predicts, of `HEAD_ARMS`.
+
+    Raises:
+        ValueError: if there is no such rule.
     """
-    arms = {"np-ei": nap_optimiser(model.nap, model.params, "ei")}
+    if unknown := [head for head in heads if head not in HEAD_ARMS]:
+        raise ValueError(f"no rule chooses by what is predicted as {unknown[0]!r} says; give {', '.join(HEAD_ARMS)}")
+    arms = {HEAD_ARMS[head]: nap_optimiser(model.nap, model.params, head) for head in heads}
     if model.record["head"] == "acquisition":
         arms["nap"] = nap_optimiser(model.nap, model.params, "acquisition")
     if pretrained is not None:
@@ -123,7 +135,7 @@ def examine(
     """
     if STUDIES in config.suites:
         require_optuna()
-    arms = {name: RIVALS[name]() for name in config.rivals} | arms_of(model, pretrained)
+    arms = {name: RIVALS[name]() for name in config.rivals} | arms_of(model, pretrained, config.heads)
     rows, curves = [], {}
     for name in config.suites:
         if name == STUDIES:  # of whole spaces, and therefore without pools, pools' rivals and predictions

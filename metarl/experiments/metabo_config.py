@@ -7,8 +7,11 @@ from metarl.experiments.config_checks import require, require_counts, require_po
 from metarl.experiments.metabo_phases import INITIAL_POINTS, LikelihoodConfig, PolicyConfig
 
 SuiteName = Literal["xgb", "xgb-valid", "hpo-tables", "bbob", "analytic", "sklearn", "abc", "scip", "hpob", "optuna"]
-RivalName = Literal["gp-ei", "gp-ucb", "gp-turbo"]
 """What can be optimised in an examination."""
+RivalName = Literal["gp-ei", "gp-ucb", "gp-turbo"]
+"""Who optimises there beside the model."""
+HeadName = Literal["ei", "ucb", "thompson"]
+"""Rules on its predictions by which the model optimises there, beside the acquisition that it learned."""
 PAPER_CHOICES = {
     "activation": "gelu",
     "bar_limit": 10.0,
@@ -141,6 +144,10 @@ class ScoringConfig:
     rivals: tuple[RivalName, ...] = ("gp-ei",)
     """Gaussian processes that optimise beside the model: by expected improvement, by mean + 2 standard deviations, or
     by expected improvement within a region of trust."""
+    heads: tuple[HeadName, ...] = ("ei",)
+    """Rules that choose by the model's predictions, beside the acquisition if it was learned: expected improvement
+    (np-ei), the quantile of 90 % (np-ucb), or a draw for each candidate (np-ts). Of pools; samplers for Optuna choose
+    by what the model's record names."""
     horizon: int = 45
     """Evaluations after the initial ones; for optuna, trials of a study, the five start-up ones included."""
     seeds: int = 5
@@ -156,6 +163,7 @@ class ScoringConfig:
         require(self.num_prior_tasks >= 0, f"scoring.num_prior_tasks is {self.num_prior_tasks}; it must be at least 0")
         require_counts("scoring.", horizon=self.horizon, seeds=self.seeds, batch_size=self.batch_size)
         require(len(self.suites) > 0, "scoring.suites is empty; give at least one, such as xgb")
+        require(len(self.heads) > 0, "scoring.heads is empty; give at least one, such as ei")
         require(
             "hpob" not in self.suites or self.hpob is not None,
             "the suite hpob needs the folder with the four files of HPO-B; name it as hpob",

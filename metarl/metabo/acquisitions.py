@@ -38,6 +38,17 @@ HEADS: dict[str, Score] = {"acquisition": _learned, "ei": _improvement, "ucb": _
 """What candidates are scored by: the learned acquisition, or a rule on the bars."""
 
 
+def score_of(head: str) -> Score:
+    """Returns what a head of this name scores candidates by.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if head not in HEADS:
+        raise ValueError(f"there is no head {head!r}; choose one of {', '.join(HEADS)}")
+    return HEADS[head]
+
+
 def nap_optimiser(nap: NAP, params: Any, head: str = "acquisition") -> Optimiser:
     """Returns the optimiser that evaluates the candidate of the largest score.
 
@@ -49,9 +60,7 @@ def nap_optimiser(nap: NAP, params: Any, head: str = "acquisition") -> Optimiser
     Raises:
         ValueError: if the head is unknown.
     """
-    if head not in HEADS:
-        raise ValueError(f"there is no head {head!r}; choose one of {', '.join(HEADS)}")
-    score = HEADS[head]
+    score = score_of(head)
 
     def choose(key: Array, memory: Any, observation: Observation, task: Any) -> tuple[Any, Array]:
         seen: Evaluations = evaluations_of(observation, task)

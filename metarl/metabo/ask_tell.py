@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from metarl.exported import replace_file
+from metarl.metabo.acquisitions import score_of
 from metarl.metabo.candidates import keys_of, nearest, sobol
 from metarl.metabo.export import TrainedNAP, find_nap
 from metarl.metabo.space import MAX_DIMENSIONS, Config, Dimension, Fixed, Space, space_of
@@ -19,7 +20,7 @@ from metarl.metabo.transforms import transform_of
 
 SCHEMA = 1
 """Version of the layout of saved optimisers."""
-SETTINGS = ("maximize", "seed", "num_init", "horizon", "transform")
+SETTINGS = ("maximize", "seed", "num_init", "horizon", "transform", "head")
 DESIGN, SEARCH = 0, 1
 """Streams of random numbers of one seed."""
 
@@ -55,6 +56,7 @@ class Optimizer:
         num_init: int = 5,
         horizon: int = 50,
         transform: str = "none",
+        head: str | None = None,
     ) -> None:
         """Makes an optimiser that knows nothing yet.
 
@@ -67,18 +69,21 @@ class Optimizer:
             horizon: T, results after those that the model is to expect; going on beyond it is allowed.
             transform: what the model is shown instead of values, one of `metarl.metabo.transforms.TRANSFORMS`: `log`
                 for losses over orders of magnitude, `copula` for objectives some of whose values are absurdly bad.
+            head: what candidates are scored by, one of `metarl.metabo.acquisitions.HEADS`: the learned `acquisition`,
+                or by what is predicted, `ei`, `ucb` or draws (`thompson`); None: what the model's record names.
 
         Raises:
-            ValueError: if there is no such model or transform, or a number is out of range.
+            ValueError: if there is no such model, transform or head, or a number is out of range.
         """
         if seed < 0 or num_init < 0 or horizon < 1:
             raise ValueError(
                 f"seed={seed}, num_init={num_init}, horizon={horizon} were given; they must be >= 0, >= 0 and >= 1"
             )
         transform_of(transform)
-        self.transform = transform
+        self.transform, self.head = transform, head
         self.space = space if isinstance(space, Space) else Space(space)
         self.trained = find_nap(checkpoint)
+        score_of(self.trained.head if head is None else head)
         self.maximize, self.seed, self.num_init, self.horizon = maximize, seed, num_init, horizon
         self.checkpoint = None if checkpoint is None or isinstance(checkpoint, TrainedNAP) else os.fspath(checkpoint)
         self.results: list[Result] = []
@@ -221,7 +226,7 @@ class Optimizer:
     def _choose(self, known: Known, allowed: Float64[np.ndarray, "n D"] | None) -> Float64[np.ndarray, " D"]:
         """Returns the next row."""
         progress = min(max(len(known.y) - self.num_init, 0) / self.horizon, 1.0)
-        search = Search(self.trained, self.space, known, progress, self.transform)
+        search = Search(self.trained, self.space, known, progress, self.transform, self.head)
         if len(known.y) < self.num_init or (self.num_init > 0 and not np.isfinite(known.y).any()):
             return self._designed(search, allowed)
         if allowed is not None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from metarl.metabo.acquisitions import score_of
 from metarl.metabo.export import TrainedNAP, find_nap
 from metarl.metabo.space import Categorical, Float, Int, Space
 from metarl.metabo.suggest import Known, Search
@@ -52,6 +53,7 @@ class NAPSampler(BaseSampler):
         n_startup_trials: int = 5,
         horizon: int = 50,
         transform: str = "none",
+        head: str | None = None,
         independent_sampler: BaseSampler | None = None,
     ) -> None:
         """Makes the sampler.
@@ -62,14 +64,16 @@ class NAPSampler(BaseSampler):
             n_startup_trials: completed trials before the model has its say.
             horizon: completed trials after those that the model is to expect.
             transform: what the model is shown instead of values, one of `metarl.metabo.transforms.TRANSFORMS`.
+            head: what candidates are scored by, one of `metarl.metabo.acquisitions.HEADS`; None: the one that the
+                model's record names.
             independent_sampler: draws what the model does not choose; None: `RandomSampler`.
 
         Raises:
-            ValueError: if there is no such model or transform.
+            ValueError: if there is no such model, transform or head.
         """
-        find_nap(checkpoint)
+        score_of(find_nap(checkpoint).head if head is None else head)
         transform_of(transform)
-        self._transform = transform
+        self._transform, self._head = transform, head
         self._checkpoint, self._n_startup_trials, self._horizon = checkpoint, n_startup_trials, horizon
         self._seed = np.random.SeedSequence(seed).entropy
         self._independent = RandomSampler(seed=seed) if independent_sampler is None else independent_sampler
@@ -108,7 +112,7 @@ class NAPSampler(BaseSampler):
         is_maximised = study.direction == optuna.study.StudyDirection.MAXIMIZE
         known = known_of(space, search_space, others, 1.0 if is_maximised else -1.0)
         progress = min((num_complete - self._n_startup_trials) / self._horizon, 1.0)
-        search = Search(find_nap(self._checkpoint), space, known, progress, self._transform)
+        search = Search(find_nap(self._checkpoint), space, known, progress, self._transform, self._head)
         try:
             x = search.anywhere(np.random.default_rng([*_words(self._seed), trial.number]))
         except ValueError:  # everything has been tried: repeat something, as for any sampler

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int
 
-from metarl.metabo.acquisitions import HEADS
+from metarl.metabo.acquisitions import score_of
 from metarl.metabo.candidates import keys_of, perturb, sobol
 from metarl.metabo.export import TrainedNAP
 from metarl.metabo.nap import NAP, among
@@ -98,7 +98,11 @@ def make_score(nap: NAP, head: str) -> Callable[..., Float[Array, " N"]]:
     """Returns the compiled `score(params, kind, context, candidates [N, D], is_allowed [N], progress) -> scores [N]`.
 
     It compiles once for every pair of sizes L and N.
+
+    Raises:
+        ValueError: if the head is unknown.
     """
+    score_by = score_of(head)
 
     def believed(params: Any, kind: Int[Array, " D"], context: Any) -> Float[Array, " L"]:
         belief = nap.believe(params, kind, Evaluations(context.x, context.y, context.is_seen), context.x)
@@ -120,7 +124,7 @@ def make_score(nap: NAP, head: str) -> Callable[..., Float[Array, " N"]]:
         )
         evaluations = Evaluations(context.x, y, context.is_seen | context.is_pending)
         belief = nap.believe(params, kind, evaluations, candidates)
-        return among(HEADS[head](nap, params, belief, progress, jax.random.key(seed)), is_allowed)
+        return among(score_by(nap, params, belief, progress, jax.random.key(seed)), is_allowed)
 
     return score
 
@@ -129,7 +133,13 @@ class Search:
     """A search for the candidate with the highest score, given what is known."""
 
     def __init__(
-        self, trained: TrainedNAP, space: Space, known: Known, progress: float, transform: str = "none"
+        self,
+        trained: TrainedNAP,
+        space: Space,
+        known: Known,
+        progress: float,
+        transform: str = "none",
+        head: str | None = None,
     ) -> None:
         """Prepares what all rounds share.
 
@@ -139,14 +149,18 @@ class Search:
             known: what is known.
             progress: share of the budget that is spent, in [0, 1].
             transform: what is done to the values first, one of `TRANSFORMS`.
+            head: what candidates are scored by, one of `HEADS`; None: the one that the model's record names.
 
         Raises:
-            ValueError: if the values do not allow the transform.
+            ValueError: if the values do not allow the transform, or the head is unknown.
         """
         self.space, self.known = space, known
         self.taken = {*keys_of(known.x), *keys_of(known.pending)}
         self._score = functools.partial(
-            make_score(trained.nap, trained.head), on_device(trained), space.kind, context_of(known, transform)
+            make_score(trained.nap, trained.head if head is None else head),
+            on_device(trained),
+            space.kind,
+            context_of(known, transform),
         )
         self._progress, self._seed = np.float32(progress), np.int32(len(self.taken))
 

@@ -133,6 +133,23 @@ def test_an_evaluation_has_curves_and_a_page_beside_it(cli, tmp_path, monkeypatc
     assert "the lowest mean AUC is 0.2500 (NP-EI)" in (tmp_path / "one.html").read_text()
 
 
+def test_rules_on_predictions_are_asked_for_by_name(cli, refused, monkeypatch, tmp_path):
+    """The model of the zoo has no learned acquisition: without a word it is examined by expected improvement alone."""
+    from metarl.experiments import examine_nap
+
+    asked = []
+    monkeypatch.setattr(examine_nap, "_suites", lambda name, config, track: [])
+    monkeypatch.setattr(examine_nap, "arms_of", lambda model, pretrained, heads: asked.append(heads) or {})
+    words = ("evaluate", "nap", "--out", tmp_path / "nap.json")
+    for more in ((), ("--heads", "ei", "ucb", "thompson"), ("--heads", "ucb")):
+        answer = cli(*words, *more)
+        assert answer.code == 0, answer.err
+    assert asked == [("ei",), ("ei", "ucb", "thompson"), ("ucb",)]
+    unknown = cli(*words, "--heads", "pi")
+    assert unknown.code == 2 and "--heads" in unknown.err and "'thompson'" in unknown.err
+    refused(*words, "--heads", mentions=["scoring.heads is empty; give at least one, such as ei"])
+
+
 @pytest.mark.slow
 def test_bad_input_is_refused(finished, refused, tmp_path):
     refused("metabo", "--preset", "napp", mentions=["no preset 'napp'", "nap-cpu"])

@@ -11,8 +11,9 @@ from envs.blackbox.suites import Suite
 from envs.blackbox.task import NUMERIC, pool_params
 from metarl.experiments import examine_nap, examine_predictions
 from metarl.experiments.examine_nap import NAPFindings, arms_of, examine, examine_optimisers, examine_run
-from metarl.experiments.metabo_config import MetaboConfig, RivalName, ScoringConfig
+from metarl.experiments.metabo_config import HeadName, MetaboConfig, RivalName, ScoringConfig
 from metarl.experiments.metabo_phases import LikelihoodConfig, PolicyConfig
+from metarl.metabo.acquisitions import nap_optimiser
 from metarl.metabo.export import TrainedNAP, save_nap
 from metarl.metabo.nap import make_nap
 from metarl.metabo.optimiser import Optimiser, best_unvisited
@@ -111,6 +112,32 @@ def test_a_model_has_the_arms_that_it_was_trained_for():
     assert set(arms_of(trained("ei"))) == {"np-ei"}
     assert set(arms_of(trained())) == {"np-ei", "nap"}
     assert set(arms_of(trained(), trained("ei"))) == {"np-ei", "nap", "np-ei-pretrained"}
+
+
+def test_rules_on_predictions_are_arms_where_they_are_asked_for():
+    assert tuple(examine_nap.HEAD_ARMS) == get_args(HeadName)
+    assert list(arms_of(trained("ei"), heads=("ucb", "thompson"))) == ["np-ucb", "np-ts"]
+    assert list(arms_of(trained(), trained("ei"), get_args(HeadName))) == [
+        "np-ei", "np-ucb", "np-ts", "nap", "np-ei-pretrained",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="no rule chooses by what is predicted as 'pi' says; give ei, ucb, thompson"):
+        arms_of(trained(), heads=("ei", "pi"))
+
+
+def test_every_rule_on_predictions_is_examined(monkeypatch):
+    monkeypatch.setattr(examine_nap, "make_suite", lambda name, *, horizon, num_seeds, track: ramps(num_seeds))
+    monkeypatch.setattr(examine_nap, "predictions", lambda *args, **options: [])
+    config = ScoringConfig(rivals=(), heads=("ei", "ucb", "thompson"), seeds=2, batch_size=4)
+    found = examine(trained("ei"), config, seed=0)
+    areas = {row["arm"] for row in found.rows if row["metric"] == "regret_auc"}
+    assert areas == {"random", "np-ei", "np-ucb", "np-ts"}
+    for arm, head in (("np-ucb", "ucb"), ("np-ts", "thompson")):  # and each by its own rule, not another's
+        model, suite = trained("ei"), ramps(2)
+        optimiser = nap_optimiser(model.nap, model.params, head)
+        alone = examine_optimisers({"x": optimiser}, suite, seed=0, batch_size=4).curves["ramps/x"]
+        np.testing.assert_array_equal(found.curves[f"ramps/{arm}"], alone)
+    curves = [found.curves[f"ramps/{arm}"] for arm in ("np-ei", "np-ucb", "np-ts")]
+    assert not np.array_equal(curves[0], curves[2]) and not np.array_equal(curves[1], curves[2])
 
 
 def test_an_examination_has_a_rival_and_predictions_for_each_suite(monkeypatch):

@@ -57,6 +57,7 @@ WRONG = [
     (ValidationConfig, {"every": 0}, "validation.every is 0"),
     (ValidationConfig, {"tables": ()}, "validation.tables is empty; give at least one, such as xgb/20"),
     (ScoringConfig, {"suites": ()}, "scoring.suites is empty; give at least one, such as xgb"),
+    (ScoringConfig, {"heads": ()}, "scoring.heads is empty; give at least one, such as ei"),
     (MetaboConfig, {"seed": -1}, "seed is -1; it must lie in [0, 2^32)"),
     (MetaboConfig, {"checkpoint_every": 0}, "checkpoint_every is 0"),
     (

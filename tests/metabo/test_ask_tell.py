@@ -86,6 +86,33 @@ def test_saved_optimizers_go_on_bit_by_bit(checkpoint, tmp_path):
     assert again.ask(3) == opt.ask(3)
 
 
+@pytest.mark.parametrize("head", ["ei", "ucb", "thompson"])
+def test_the_head_that_is_asked_for_is_the_one_that_scores(checkpoint, head, tmp_path):
+    """The best of a list by its own rule, computed apart; the same as of a model whose record names that head."""
+    asked = optimizer(checkpoint, head=head)
+    run(asked, 6)
+    space, law = asked.space, np.random.default_rng(0)
+    x = space.spread(law.random((40, 3)))
+    candidates = [{**config, "seed": 3} for config in space.decode(x)]
+    known = asked._known()
+    belief = believed_of(asked.trained, space, context_of(known), space.encode(candidates))
+    nap, key = asked.trained.nap, jax.random.key(len(known.x))
+    expected = {
+        "ei": lambda: belief.reading.log_ei,
+        "ucb": lambda: nap.bars.quantile(belief.reading.bars, jnp.full((40,), 0.9)),
+        "thompson": lambda: nap.bars.sample(key, jnp.pad(belief.reading.bars, ((0, 512 - 40), (0, 0))))[:40],
+    }[head]()
+    again = Optimizer.load(asked.save(tmp_path / "state.json"))
+    assert again.head == head
+    for opt in (asked, again):
+        assert opt.ask(1, candidates) == [candidates[int(np.argmax(expected))]]
+    params = asked.trained.params
+    recorded = optimizer(save_nap(tmp_path / "model", SMALL, params, {"head": head}))
+    for result in asked.results:
+        recorded.tell(result.config, result.value)
+    assert _as_if_asked(recorded, 6).ask(1, candidates) == [candidates[int(np.argmax(expected))]]
+
+
 def test_the_same_seed_asks_the_same_and_another_does_not(checkpoint):
     first, second, other = (run(optimizer(checkpoint, seed=s), 8) for s in (0, 0, 1))
     assert first == second != other
@@ -263,6 +290,7 @@ def test_a_whole_run_compiles_once_per_size(checkpoint):
         (lambda opt: opt.tell({"lr": 2.0, "depth": 2, "net": "a"}, 1.0), "lr was given as 2.0"),
         (lambda opt: Optimizer(SPACE, opt.trained, horizon=0), "horizon=0"),
         (lambda opt: Optimizer(SPACE, "nowhere/at/all"), "neither a path nor"),
+        (lambda opt: Optimizer(SPACE, opt.trained, head="pi"), "no head 'pi'; choose one of acquisition, ei, ucb, th"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_changes_nothing(act, words, checkpoint):

@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial  # noqa: E402
 
 from metarl.metabo.candidates import sobol  # noqa: E402
-from metarl.metabo.export import save_nap  # noqa: E402
+from metarl.metabo.export import load_nap, save_nap  # noqa: E402
 from metarl.metabo.nap import make_nap  # noqa: E402
 from metarl.metabo.optuna_sampler import NAPSampler, known_of, space_from  # noqa: E402
 from metarl.metabo.suggest import Search  # noqa: E402
@@ -60,9 +60,9 @@ def counted(monkeypatch):
     """Returns a list of what every search by the model knew."""
     known, make = [], Search.__init__
 
-    def spy(self, trained, space, given, progress, transform):
+    def spy(self, trained, space, given, progress, *settings):
         known.append((given, progress))
-        make(self, trained, space, given, progress, transform)
+        make(self, trained, space, given, progress, *settings)
 
     monkeypatch.setattr(Search, "__init__", spy)
     return known
@@ -94,6 +94,23 @@ def test_a_seed_repeats_a_study_and_reseeding_does_not(checkpoint):
         study.optimize(objective, n_trials=7)
     first, again, other, reseeded = map(params_of, studies)
     assert first == again and first != other and first[5:] != reseeded[5:]
+
+
+def test_the_head_that_is_asked_for_is_the_one_that_chooses(checkpoint, tmp_path):
+    """As with a model whose record names it; other heads choose otherwise, the untrained acquisition as `ei` does."""
+    found = {}
+    for head in (None, "ei", "ucb", "thompson"):
+        study = study_of(checkpoint, head=head)
+        study.optimize(objective, n_trials=8)
+        found[head] = params_of(study)
+    assert found[None] == found["ei"] and found["ei"][:5] == found["ucb"][:5]
+    assert found["ei"] != found["ucb"] != found["thompson"] != found["ei"]
+    params = load_nap(checkpoint).params
+    recorded = study_of(save_nap(tmp_path, SMALL, params, {"head": "ucb"}))
+    recorded.optimize(objective, n_trials=8)
+    assert params_of(recorded) == found["ucb"]
+    with pytest.raises(ValueError, match="there is no head 'pi'; choose one of acquisition, ei, ucb, thompson"):
+        NAPSampler(checkpoint, head="pi")
 
 
 def test_every_distribution_is_chosen_within_its_values(checkpoint):
