@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from envs.blackbox.environment import BlackBox
 from metarl.metabo.nap import NAP, Belief, among
 from metarl.metabo.network import Evaluations
+from metarl.metabo.optimiser import is_open
 
 Choose = Callable[[Array, Belief, Any], Array]
 """`choose(key, belief, observation) -> logits [N]` before what has been visited is taken out."""
@@ -65,7 +66,7 @@ def make_episode(
         def step(carry: tuple[Any, Any], gumbel: Float[Array, " N"]) -> tuple[tuple[Any, Any], Decision]:
             observation, state = carry
             belief = nap.believe(params, task.kind, evaluations_of(observation, task), task.x)
-            is_allowed = task.is_valid & ~observation["is_visited"]
+            is_allowed = is_open(observation, task)
             logits = among(nap.prefer(params, belief, observation["progress"]) / temperature, is_allowed)
             if top_k is not None:
                 is_allowed = is_allowed & (logits >= jax.lax.top_k(logits, top_k)[0][-1])

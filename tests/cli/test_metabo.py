@@ -140,6 +140,7 @@ def test_rules_on_predictions_are_asked_for_by_name(cli, refused, monkeypatch, t
     asked = []
     monkeypatch.setattr(examine_nap, "_suites", lambda name, config, track: [])
     monkeypatch.setattr(examine_nap, "arms_of", lambda model, pretrained, heads: asked.append(heads) or {})
+    monkeypatch.setattr("analysis.evaluation.write_evaluation_report", lambda file: file)  # there is nothing to show
     words = ("evaluate", "nap", "--out", tmp_path / "nap.json")
     for more in ((), ("--heads", "ei", "ucb", "thompson"), ("--heads", "ucb")):
         answer = cli(*words, *more)

@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from envs.blackbox.environment import BlackBox
-from envs.blackbox.task import NUMERIC, pool_params
+from envs.blackbox.task import CATEGORICAL, NUMERIC, pool_params
 from metarl.metabo.acquisitions import nap_optimiser
 from metarl.metabo.episode import make_episode
 from metarl.metabo.trajectory import run_trajectory
@@ -45,6 +47,19 @@ def test_nothing_is_evaluated_twice(played, room):
     indices = visited(room, played[1])
     assert all(len(set(row)) == 8 for row in indices.tolist())
     assert len({tuple(row) for row in indices.tolist()}) > NUM_EPISODES / 4
+
+
+@settings(max_examples=10, deadline=None)
+@given(rows=st.lists(st.integers(0, 5), min_size=12, max_size=12))
+def test_equal_rows_are_not_evaluated_while_there_are_others(model, room, rows):
+    """Six values of one category at twelve places: after three points and at most five choices all have been seen."""
+    x = jnp.zeros_like(room.task.x).at[:, 0].set(jnp.asarray(rows, jnp.float32))
+    kind = jnp.zeros_like(room.task.kind).at[0].set(CATEGORICAL)
+    indices = visited(room, play(model, room, task=room.task.replace(x=x, kind=kind))[1])
+    assert all(len(set(row)) == 8 for row in indices.tolist())
+    different = np.array([len(set(row)) for row in np.asarray(rows)[indices].tolist()])
+    first = {rows[place] for place in np.asarray(room.initial).tolist()}
+    assert (different == min(len(set(rows)), len(first) + NUM_STEPS)).all()
 
 
 def test_padding_is_never_chosen(model, room):

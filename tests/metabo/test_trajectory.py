@@ -2,9 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from envs.blackbox.environment import BlackBox
-from envs.blackbox.task import NUMERIC, pool_params
+from envs.blackbox.task import CATEGORICAL, NUMERIC, pool_params
 from metarl.metabo.gp import gp_ei
 from metarl.metabo.optimiser import Optimiser, best_unvisited, random_search
 from metarl.metabo.scores import harmonic, num_improvements
@@ -13,6 +15,11 @@ from metarl.metabo.trajectory import run_many, run_trajectories, run_trajectory
 NUM_CANDIDATES, HORIZON = 16, 8
 ENV = BlackBox(NUM_CANDIDATES, max_horizon=HORIZON, max_init=3)
 RANDOM, GP_EI = random_search(), gp_ei(num_evaluations=6)
+FIRST = Optimiser(
+    lambda params: (),
+    lambda key, memory, seen, params: (memory, best_unvisited(-jnp.arange(float(NUM_CANDIDATES)), seen, params)),
+)
+"""Takes the first candidate that it may."""
 
 
 def pool(key, num_valid=NUM_CANDIDATES):
@@ -38,6 +45,36 @@ def test_no_candidate_is_evaluated_twice_and_padding_never(optimiser):
     indices = RUN(optimiser, ENV, params, INITIAL[0], jax.random.key(1)).indices
     chosen = np.concatenate([INITIAL[0], indices])
     assert len(np.unique(chosen)) == len(chosen) and np.max(chosen) < 12
+
+
+def repetitive(rows, num_valid):
+    """A pool of categories in which most rows are repeated, with other values each time."""
+    x = jnp.asarray(rows, jnp.float32)
+    kind = jnp.full((2,), CATEGORICAL, jnp.int32)
+    is_valid = jnp.arange(NUM_CANDIDATES) < num_valid
+    y = jnp.sin(jnp.arange(NUM_CANDIDATES, dtype=jnp.float32))
+    return pool_params(x, kind, y, is_valid=is_valid, num_init=3, horizon=HORIZON, max_dimensions=2)
+
+
+@pytest.mark.parametrize("optimiser", [RANDOM, FIRST, GP_EI], ids=["random", "first", "gp_ei"])
+@settings(max_examples=15, deadline=None)
+@given(
+    rows=st.lists(st.tuples(*[st.integers(0, 2)] * 2), min_size=NUM_CANDIDATES, max_size=NUM_CANDIDATES),
+    num_valid=st.integers(3, NUM_CANDIDATES),
+    seed=st.integers(0, 99),
+)
+def test_no_index_and_no_row_is_evaluated_twice_while_others_are_left(optimiser, rows, num_valid, seed):
+    """Up to nine different rows at sixteen places; the budget of eight may be more than there are of either."""
+    found = RUN(optimiser, ENV, repetitive(rows, num_valid), INITIAL[0], jax.random.key(seed)).indices
+    visited, left = [0, 1, 2], set(range(3, num_valid))
+    for index in np.asarray(found).tolist():
+        if not left:
+            break
+        assert index in left
+        seen = {rows[place] for place in visited}
+        assert rows[index] not in seen or {rows[place] for place in left} <= seen
+        visited.append(index)
+        left.remove(index)
 
 
 def test_the_best_value_is_the_running_maximum_of_what_was_evaluated():
@@ -106,7 +143,7 @@ def test_an_optimiser_that_looks_at_the_objective_fails():
 
 def test_scores_that_are_not_numbers_lose_against_all_others():
     params = task(0)
-    observation = {"is_visited": jnp.zeros((NUM_CANDIDATES,), bool).at[5].set(True)}
+    observation, _ = ENV.reset_at(jnp.array([5], jnp.int32), params)
     scores = jnp.full((NUM_CANDIDATES,), jnp.nan).at[5].set(9.0).at[7].set(-jnp.inf).at[3].set(-1e30)
     assert best_unvisited(scores, observation, params) == 3
     assert best_unvisited(jnp.full((NUM_CANDIDATES,), jnp.nan), observation, params) != 5
