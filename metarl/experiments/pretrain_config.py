@@ -18,8 +18,9 @@ class ModelConfig:
     num_heads: int = 4
     """Attention heads; they share the width."""
     attention: Literal["causal", "set", "independent"] = "independent"
-    """How transitions of a context see each other. causal: those before them; set: all, exactly permutation invariant
-    but not cacheable; independent: only themselves, exactly permutation invariant and cacheable."""
+    """How transitions of a context see each other. causal: those before them; set: all, exactly permutation invariant,
+    but every new transition means that all are encoded again, a whole context's work a step; independent: only
+    themselves, exactly permutation invariant and cacheable."""
     positions: Literal["none", "rope"] = "none"
     """Whether the order of transitions is shown. rope: by rotation; for contexts whose order carries information."""
     activation: Literal["gelu", "relu"] = "gelu"

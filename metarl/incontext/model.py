@@ -231,7 +231,10 @@ class InContextModel(nn.Module):
         """Returns the outputs at one query that knows the whole context."""
         if self.reads_positions:
             return self.head(cache.last)
-        return self.answer(cache, query[None], cache.length[None], cache.is_filled[None])[0]
+        known = cache.length
+        if self.transformer.attention == "set":  # encoded as if what was overwritten had never been
+            known = jnp.minimum(known, cache.num_slots - 1)
+        return self.answer(cache, query[None], known[None], cache.is_filled[None])[0]
 
     def extend(self, cache: Cache, transitions: Float[Array, "n F"], is_valid: Bool[Array, " n"]) -> Cache:
         """Returns the context after n more encoded transitions."""

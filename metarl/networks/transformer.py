@@ -9,14 +9,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from metarl.networks.block import Block
 
 ATTENTIONS = ("causal", "set", "independent")
-"""How context tokens see each other: those before them (cacheable), all (exactly permutation invariant, not cacheable),
-or only themselves (exactly permutation invariant and cacheable)."""
+"""How context tokens see each other: those before them (cacheable), all (exactly permutation invariant, but every token
+changes all others), or only themselves (exactly permutation invariant and cacheable)."""
 POSITIONS = ("none", "rope")
 """Whether order is shown: not at all, or by rotating queries and keys (Su et al. 2021)."""
 
@@ -35,6 +36,9 @@ class Cache(NamedTuple):
     """Transitions taken in since the beginning, overwritten ones included."""
     last: Float[Array, " W"]
     """Output of the last layer at the latest token; zeros where it is never read."""
+    tokens: Float[Array, "S W"] | None = None
+    """With attention `set`, the tokens themselves by slot, from which keys and values are made anew when there are more
+    of them; None elsewhere, and for a context that was encoded whole."""
 
     @property
     def is_filled(self) -> Bool[Array, " S"]:
@@ -166,19 +170,25 @@ class ContextTransformer(nn.Module):
     def init_cache(self, capacity: int) -> Cache:
         """Returns the context that holds nothing, with room for `capacity` transitions."""
         empty, _ = self.encode(jnp.zeros((0, self.width)), jnp.zeros((0,), bool))
+        if self.attention == "set":
+            empty = empty._replace(tokens=self.prior[None].astype(self.dtype))
         return reserve(empty, capacity)
 
     def extend(self, cache: Cache, tokens: Float[Array, "n W"], is_valid: Bool[Array, " n"]) -> Cache:
         """Returns the context after n more tokens in order, of which only the valid count; n <= S - 1.
 
         Where the buffer is full, the oldest tokens are overwritten before the new ones look at it; with `causal`
-        attention, what survives has still seen them.
+        attention, what survives has still seen them. With `set` attention all S tokens are encoded again, which is
+        the work of a whole context however few are new.
+
+        Raises:
+            ValueError: with `set` attention, for a cache that `init_cache` has not begun.
         """
-        if self.attention == "set":
-            raise ValueError("with attention 'set' a context cannot be extended; encode all of it again")
         rank = jnp.cumsum(is_valid.astype(jnp.int32)) - 1
         position = cache.length + rank
         slot = cache.slots_of_next(is_valid)
+        if self.attention == "set":
+            return self._encode_again(cache, tokens, slot, cache.length + rank[-1] + 1)
         age = jnp.zeros((cache.num_slots,), jnp.int32).at[slot].set(rank + 1, mode="drop")
         mask = (cache.is_filled | (age > 0))[None] & (age[None] <= rank[:, None] + 1)
 
@@ -192,6 +202,18 @@ class ContextTransformer(nn.Module):
         count = rank[-1] + 1
         latest = x[jnp.argmax(rank)].astype(jnp.float32)  # the first with the highest rank is the last valid one
         return Cache(keys, values, cache.length + count, jnp.where(count > 0, latest, cache.last))
+
+    def _encode_again(self, cache: Cache, new: Array, slot: Array, length: Array) -> Cache:
+        """Returns the context with new tokens in these slots, encoded as `encode` would the `length` latest or all."""
+        if cache.tokens is None:
+            raise ValueError("with attention 'set' only a context that init_cache has begun can be extended")
+        tokens = cache.tokens.at[slot].set(new.astype(self.dtype), mode="drop")
+        capacity, order = cache.num_slots - 1, jnp.arange(cache.num_slots)
+        oldest = jnp.where(length > capacity, length % capacity, 0)
+        positions = jnp.where(order == 0, 0, 1 + (order - 1 - oldest) % capacity)
+        mask = jnp.broadcast_to((order <= length)[None], (order.shape[0], order.shape[0]))
+        _, keys, values = self._through(tokens, positions, mask, lambda layer, keys, values: (keys, values))
+        return Cache(keys, values, length, cache.last, tokens)
 
     def __call__(self, tokens: Array, queries: Array) -> Array:
         """Returns the output at one query per token and touches every parameter; for initialisation only."""
@@ -209,6 +231,7 @@ def reserve(cache: Cache, capacity: int) -> Cache:
     missing = 1 + capacity - cache.num_slots
     if missing <= 0:
         return cache
-    pad = ((0, missing), (0, 0), (0, 0))
-    keys, values = (tuple(jnp.pad(layer, pad) for layer in part) for part in (cache.keys, cache.values))
-    return cache._replace(keys=keys, values=values)
+    pad = lambda leaf: jnp.pad(leaf, ((0, missing), *((0, 0),) * (leaf.ndim - 1)))  # noqa: E731
+    slots = (cache.keys, cache.values, cache.tokens)
+    keys, values, tokens = jax.tree.map(pad, slots)
+    return cache._replace(keys=keys, values=values, tokens=tokens)

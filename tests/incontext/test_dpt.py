@@ -31,6 +31,8 @@ VARIANTS = {
     "positions": ("bandit@horizon=12", {"attention": "causal", "reads_positions": True}),
     "room": (ROOM, {}),
     "room causal rope": (ROOM, {"attention": "causal", "positions": "rope"}),
+    "set": ("bandit@horizon=12", {"attention": "set"}),
+    "room set": (ROOM, {"attention": "set"}),
 }
 
 
@@ -39,6 +41,10 @@ def make(variant):
     domain = make_domain(spec)
     model = make_model([domain], **{**SETTINGS, **options})
     return domain, model, model.init(jax.random.key(0))
+
+
+def attention_of(variant):
+    return VARIANTS[variant][1].get("attention", "independent")
 
 
 def example_of(domain, model, length=12, **options):
@@ -68,14 +74,17 @@ def test_heads_share_the_width(num_heads):
 def test_an_untrained_model_knows_nothing(variant):
     """Its head starts small: the loss is that of the uniform distribution."""
     domain, model, params = make(variant)
-    losses = model.losses(params, example_of(domain, model))
+    losses = model.losses(params, example_of(domain, model, shares_prefix=attention_of(variant) == "set"))
     np.testing.assert_allclose(losses, np.log(5.0), atol=0.5)
     np.testing.assert_allclose(jnp.mean(losses), np.log(5.0), atol=0.2)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_acting_reads_what_training_reads(variant):
-    """The cache, filled one transition at a time, against the whole context, at every prefix."""
+    """The cache, filled one transition at a time, against the whole context, at every prefix.
+
+    Of a set, which has no prefixes, against the transitions up to there as a context of their own.
+    """
     domain, model, params = make(variant)
     params = jax.tree.map(lambda leaf: leaf * 3.0, params)  # far from the small outputs of the start
     task = domain.family.sample(jax.random.key(1)).params
@@ -87,6 +96,9 @@ def test_acting_reads_what_training_reads(variant):
         prefix=jnp.arange(13),
     )
     expected = jax.nn.softmax(model.outputs(params, example))
+    if attention_of(variant) == "set":
+        cut = lambda t: example._replace(is_valid=jnp.arange(12) < t, prefix=jnp.full((13,), t))  # noqa: E731
+        expected = jax.nn.softmax(jax.vmap(lambda t: model.outputs(params, cut(t))[0])(jnp.arange(13)))
     agent = model.agent(params, domain)
     draw = jax.jit(jax.vmap(agent.act, (None, None, 0)))
     observe = jax.jit(agent.observe)
@@ -177,7 +189,7 @@ def test_the_order_of_a_context_matters_to_who_is_shown_it_and_to_nobody_else(va
     assert spread > 1e-3 if variant in ORDERED else spread < 1e-6  # float32 sums in another order
 
 
-@pytest.mark.parametrize("variant", ["independent", "causal", "room"])
+@pytest.mark.parametrize("variant", ["independent", "causal", "room", "set"])
 def test_many_transitions_at_once_are_as_one_by_one(variant):
     domain, model, params = make(variant)
     task = domain.family.sample(jax.random.key(1)).params
