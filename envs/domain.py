@@ -75,6 +75,9 @@ class Domain(NamedTuple):
     """Whether actions are vectors in [-1, 1]."""
     shows_next: bool = True
     """Whether the next observation tells anything that a context should hold (not in a bandit)."""
+    shows_state: bool = True
+    """Whether what networks are shown of an observation is all of it that the optimal action depends on; if not, a
+    question out of the blue has no answer, and only who has followed the episode can know."""
     features: Callable[[Any], Float[Array, "A d"]] | None = None
     """`features(observation)` of the arms of a bandit whose means are linear in them; None elsewhere."""
 

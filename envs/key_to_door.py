@@ -174,9 +174,9 @@ def key_to_door(
         labels: `first` (x, then y, then stay) or `soft` (every move that shortens the way).
         prior: pairs that the exact belief holds possible: those of `train`, or `all`.
         shows_key: whether a network is shown has_key. If not, that number is always 0, and the optimal action depends
-            on what happened earlier in the episode: only a learner that is given the episode so far, in order
-            (trajectory contexts), can know it. Observations themselves always hold has_key, so that experts and the
-            belief answer rightly.
+            on what happened earlier in the episode: RL² and algorithm distillation, which follow it, can know it, and
+            decision pretraining, whose questions come out of the blue, refuses such a domain. Observations themselves
+            always hold has_key, so that experts and the belief answer rightly.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -219,6 +219,7 @@ def key_to_door(
         is_ordered=not shows_key,
         pair_index=partial(_pair_index, size=size) if shows_key else None,
         num_pairs=size * size * 2 * NUM_ACTIONS if shows_key else 0,
+        shows_state=shows_key,
     )
 
 

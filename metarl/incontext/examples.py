@@ -73,7 +73,15 @@ def expert_questions(
         label_noise: share of answers that are replaced by a random action, as from an expert who errs.
         reward_temperature: None, or how answers are weighted by the reward r that they bring at once,
             `exp(r / temperature)`: the good ones count more where experts err (reward-weighted DPT).
+
+    Raises:
+        ValueError: if the domain hides from the model what its expert goes by.
     """
+    if not domain.shows_state:
+        raise ValueError(
+            f"{domain.name} hides what the expert goes by, so that no context tells the answers of decision pretraining; "
+            "show it, or train by algorithm distillation or RL²"
+        )
 
     def ask(params: Any, context: Context, key: Array) -> Example:
         key_queries, key_prefixes, key_shared, key_labels = jax.random.split(key, 4)

@@ -166,6 +166,7 @@ def test_a_hidden_key_is_hidden_from_networks_alone():
     assert jnp.argmax(hidden.expert(observation, params)) == LEFT
     assert (hidden.behaviour, hidden.is_ordered, hidden.num_pairs) == ("walk", True, 0)
     assert (shown.behaviour, shown.is_ordered) == ("uniform", False)
+    assert shown.shows_state and not hidden.shows_state
 
 
 def test_pairs_of_observation_and_action_have_numbers_of_their_own():

@@ -174,6 +174,15 @@ def test_a_domain_that_does_not_fit_is_refused(spec, words):
         make_codec([make_domain("bandit")]).index(make_domain(spec))
 
 
+def test_questions_without_an_answer_are_not_asked():
+    """Whether the key was found is hidden: two experts, of whom no context can tell which answers."""
+    hidden = make_domain("key-to-door@size=3,shows_key=false")
+    queries = [make_codec([hidden]).query(hidden, jnp.array([1, 1, has_key])) for has_key in (0, 1)]
+    np.testing.assert_array_equal(*queries)
+    with pytest.raises(ValueError, match="algorithm distillation or RL²"):
+        expert_questions(hidden, make_codec([hidden]))
+
+
 def test_fewer_arms_or_other_noise_fit():
     codec = make_codec([make_domain("bandit")])
     assert codec.index(make_domain("bandit@num_arms=3,noise=0.5")) == 0
