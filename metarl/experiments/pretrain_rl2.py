@@ -10,22 +10,26 @@ from jaxtyping import Array
 from envs.domain import Domain
 from metarl.experiments.base import Experiment, Metrics
 from metarl.experiments.optimiser import build_optimiser
-from metarl.experiments.pretrain_config import PretrainConfig, RL2Config
+from metarl.experiments.pretrain_config import ModelConfig, PretrainConfig, RL2Config, TrainingConfig
 from metarl.experiments.pretrain_state import Pretraining, PretrainState
 from metarl.incontext.rl2 import RL2State, rl2
+from populations.mesh import split
 
 
-def make_rl2_pretraining(config: PretrainConfig, domain: Domain) -> Pretraining:
+def make_rl2_pretraining(config: PretrainConfig, domain: Domain, *, mesh: Any = None) -> Pretraining:
     """Returns the experiment in which an RL² learner is trained by PPO; one update is one batch of trials.
 
+    `mesh` spreads the trials over devices.
+
     Raises:
-        ValueError: if sizes do not fit together.
+        ValueError: if sizes do not fit together, or something is configured that does nothing for this learner.
     """
+    _check_unused(config)
     learner_config = config.learner
     assert isinstance(learner_config, RL2Config)
     steps_per_update = learner_config.num_epochs * learner_config.num_minibatches
     optimiser = build_optimiser(config.training, config.updates * steps_per_update)
-    learner = rl2(domain, **asdict(learner_config), optimiser=optimiser)
+    learner = rl2(domain, **asdict(learner_config), optimiser=optimiser, place=lambda tree: split(tree, mesh))
     num_episodes = 1 if domain.is_bandit else learner_config.episodes_per_trial
     env_steps = config.updates_per_step * learner_config.num_tasks * num_episodes * domain.horizon
 
@@ -47,3 +51,17 @@ def make_rl2_pretraining(config: PretrainConfig, domain: Domain) -> Pretraining:
 
     settings = {"hidden_size": learner_config.hidden_size}
     return Pretraining(Experiment(init, step, lambda state: state.params), learner, (domain,), settings)
+
+
+def _check_unused(config: PretrainConfig) -> None:
+    """Raises ValueError for what was chosen and would change nothing."""
+    chosen = {
+        "model": config.model != ModelConfig(),
+        "context_length": config.context_length is not None,
+        "training.batch_size": config.training.batch_size != TrainingConfig().batch_size,
+    }
+    for name in (name for name, is_chosen in chosen.items() if is_chosen):
+        raise ValueError(
+            f"{name} is set, but does nothing for RL², whose memory is a hidden state and whose batch is of trials; "
+            "leave it at its default, and choose learner.hidden_size and learner.num_tasks instead"
+        )

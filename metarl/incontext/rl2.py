@@ -86,6 +86,7 @@ def rl2(
     clip: float = 0.2,
     entropy: float = 0.01,
     optimiser: optax.GradientTransformation | None = None,
+    place: Callable[[Any], Any] = lambda tree: tree,
 ) -> RL2:
     """Returns the learner for tasks of this domain.
 
@@ -105,6 +106,8 @@ def rl2(
         clip: PPO's, in (0, 1).
         entropy: weight of the entropy bonus.
         optimiser: None: Adam with 3e-3 behind a clip of the gradients' norm at 0.5.
+        place: puts a pytree whose leaves have a leading axis of tasks onto devices, inside jit: all tasks, and each
+            minibatch of them.
 
     Raises:
         ValueError: for continuous actions, if minibatches do not divide the tasks, or a number is out of range.
@@ -121,7 +124,7 @@ def rl2(
     scale = reward_scale(discount, num_episodes * domain.horizon)
     trials = _make_trials(network, codec, domain, num_episodes)
     advantages = jax.vmap(lambda one: _advantages(one, scale, discount, lambda_))
-    learn = _make_learn(_make_loss(network, clip, entropy), optimiser, num_epochs, num_minibatches)
+    learn = _make_learn(_make_loss(network, clip, entropy), optimiser, num_epochs, num_minibatches, place)
 
     def init(key: Array) -> RL2State:
         sizes = (hidden_size, codec.transition_size + 1, codec.query_size + 1)
@@ -130,7 +133,7 @@ def rl2(
 
     def update(state: RL2State, key: Array) -> tuple[RL2State, dict[str, Array]]:
         key_trials, key_learn = jax.random.split(key)
-        batch = jax.vmap(trials, (None, 0))(state.params, jax.random.split(key_trials, num_tasks))
+        batch = place(jax.vmap(trials, (None, 0))(state.params, place(jax.random.split(key_trials, num_tasks))))
         state, info = learn(state, (batch, advantages(batch)), key_learn)
         return state, {**_returns(batch.reward, num_episodes), **info}
 
@@ -248,13 +251,17 @@ def _make_loss(network: Recurrent, clip: float, entropy: float) -> Callable[[Any
 
 
 def _make_learn(
-    loss: Callable, optimiser: optax.GradientTransformation, num_epochs: int, num_minibatches: int
+    loss: Callable,
+    optimiser: optax.GradientTransformation,
+    num_epochs: int,
+    num_minibatches: int,
+    place: Callable[[Any], Any],
 ) -> Callable:
     """Returns `learn(state, data [K, N], key) -> (state, info)`: passes over the data in parts of whole trials."""
 
     def learn(state: RL2State, data: tuple[Trials, Array], key: Array) -> tuple[RL2State, dict[str, Array]]:
         def minibatch(state: RL2State, index: Array) -> tuple[RL2State, dict[str, Array]]:
-            part = jax.tree.map(lambda leaf: leaf[index], data)
+            part = place(jax.tree.map(lambda leaf: leaf[index], data))
             gradient, info = jax.grad(loss, has_aux=True)(state.params, *part)
             updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
             info["gradient_norm"] = optax.tree.norm(gradient)

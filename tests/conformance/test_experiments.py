@@ -70,8 +70,11 @@ IN_ROOMS = replace(
 OF_HISTORIES = replace(
     TINY, env=ROOM, model=replace(TINY.model, positions="rope"), learner=ADConfig(episodes=5, kept_episodes=2)
 )
-RECURRENT = replace(
-    TINY, env=ROOM, learner=RL2Config(hidden_size=4, num_tasks=4, episodes_per_trial=2, num_minibatches=2)
+RECURRENT = PretrainConfig(
+    updates=TINY.updates,
+    updates_per_step=TINY.updates_per_step,
+    env=ROOM,
+    learner=RL2Config(hidden_size=4, num_tasks=4, episodes_per_trial=2, num_minibatches=2),
 )
 IN_CUBES = TeachConfig(
     teachers=("covar-gmm@window=8", "plr@capacity=8"),
