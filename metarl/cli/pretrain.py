@@ -44,8 +44,9 @@ def pretrain(words: list[str]) -> None:
 def _build(arguments: PretrainArguments) -> tuple[Any, Any]:
     """Returns the pretraining and the mesh it is spread over."""
     from metarl.experiments.pretrain import make_pretraining
+    from metarl.experiments.pretrain_batches import spread_sizes
 
-    mesh = mesh_for(arguments.devices, {"training.batch_size": arguments.config.training.batch_size})
+    mesh = mesh_for(arguments.devices, spread_sizes(arguments.config))
     return make_pretraining(arguments.config, mesh=mesh), mesh
 
 

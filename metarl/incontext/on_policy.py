@@ -18,10 +18,11 @@ from metarl.incontext.deploy import in_batches, make_episode
 
 def make_self_contexts(
     domain: Domain, *, num_episodes: int, length: int, skips_seen: bool = False
-) -> Callable[[InContextAgent, Array, int], tuple[Any, OrderedContext]]:
-    """Returns `rollout(agent, key, num_tasks) -> (params [K], contexts [K])`: the agent acts in fresh training tasks.
+) -> Callable[[InContextAgent, Array, int], tuple[Any, OrderedContext, Int[Array, " K"]]]:
+    """Returns `rollout(agent, key, num_tasks) -> (params [K], contexts [K], steps [K])`.
 
-    It learns from every step over some episodes; the first `length` transitions are the context.
+    The agent acts in fresh training tasks and learns from every step over some episodes; the first `length` transitions
+    are the context, and `steps` is how many were made, int32.
 
     Args:
         domain: where tasks are drawn.
@@ -38,10 +39,10 @@ def make_self_contexts(
         raise ValueError(f"transitions of {domain.name} may differ when they are repeated; they cannot be skipped")
     horizon = domain.horizon if domain.horizon * num_episodes <= length or skips_seen else -(-length // num_episodes)
 
-    def rollout(agent: InContextAgent, key: Array, num_tasks: int) -> tuple[Any, OrderedContext]:
+    def rollout(agent: InContextAgent, key: Array, num_tasks: int) -> tuple[Any, OrderedContext, Int[Array, " K"]]:
         play = make_episode(domain, agent, horizon=horizon)
 
-        def one(key: Array) -> tuple[Any, OrderedContext]:
+        def one(key: Array) -> tuple[Any, OrderedContext, Int[Array, ""]]:
             key_task, key_init, key_run = jax.random.split(key, 3)
             params = domain.family.sample(key_task).params
 
@@ -51,10 +52,11 @@ def make_self_contexts(
 
             _, trace = jax.lax.scan(episode, agent.init(key_init, length), jnp.arange(num_episodes))
             transitions, is_valid = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), trace)
+            num_steps = jnp.sum(is_valid.astype(jnp.int32))
             if skips_seen and domain.pair_index is not None:
                 pairs = jax.vmap(domain.pair_index)(transitions.observation, transitions.action)
                 is_valid = is_valid & is_first(pairs, is_valid, domain.num_pairs)
-            return params, keep_valid(transitions, is_valid, length)
+            return params, keep_valid(transitions, is_valid, length), num_steps
 
         return in_batches(one, jax.random.split(key, num_tasks))
 

@@ -7,9 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl.experiments.pretrain import context_length, make_pretraining
-from metarl.experiments.pretrain_config import ADConfig, DPTConfig, ModelConfig, PretrainConfig, TrainingConfig
+from metarl.experiments.pretrain import make_pretraining
+from metarl.experiments.pretrain_batches import context_length, spread_sizes
+from metarl.experiments.pretrain_config import (
+    ADConfig,
+    DPTConfig,
+    ModelConfig,
+    PretrainConfig,
+    RL2Config,
+    TrainingConfig,
+)
 from metarl.experiments.pretrain_presets import PRETRAIN_PRESETS
+from metarl.incontext.deploy import make_deploy
 from populations.mesh import make_mesh, replicate, spread
 
 TINY = PretrainConfig(
@@ -19,6 +28,14 @@ TINY = PretrainConfig(
     learner=DPTConfig(num_queries=3),
     model=ModelConfig(width=8, num_layers=1, num_heads=2),
     training=TrainingConfig(batch_size=16),
+)
+
+
+RECURRENT = PretrainConfig(
+    updates=2,
+    updates_per_step=1,
+    env=("darkroom@size=3,horizon=4",),
+    learner=RL2Config(hidden_size=4, num_tasks=4, episodes_per_trial=2, num_epochs=1, num_minibatches=2),
 )
 
 
@@ -36,6 +53,46 @@ def test_eight_devices_learn_what_one_does(place):
     # Means over the batch are summed in another order; Adam's first steps divide by tiny second moments.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), alone, together)
     np.testing.assert_allclose(metrics["loss"], others["loss"], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_devices_learn_in_trials_what_one_does():
+    alone, metrics = trained(RECURRENT)
+    together, others = trained(RECURRENT, make_mesh(2))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), alone, together)
+    np.testing.assert_allclose(metrics["loss"], others["loss"], rtol=1e-4)
+    assert metrics["fitness"] == others["fitness"]  # the first batch of trials is the same, step by step
+
+
+def test_devices_must_divide_what_is_spread_over_them():
+    assert spread_sizes(RECURRENT) == {"learner.num_tasks / learner.num_minibatches": 2}
+    config = replace(TINY, learner=DPTConfig(on_policy=0.25, behaviours=("default", "uniform", "tilted")))
+    assert list(spread_sizes(config).values()) == [16, 4, 4]
+
+
+@pytest.mark.slow
+def test_a_set_learns_from_contexts_of_its_own_and_acts():
+    learner = DPTConfig(num_queries=3, on_policy=0.5, on_policy_tasks=2)
+    config = replace(TINY, learner=learner, model=replace(TINY.model, attention="set"))
+    params, metrics = trained(config)
+    assert np.isfinite(metrics["loss"])
+    (domain,) = make_pretraining(config).domains
+    deploy = make_deploy(domain, make_pretraining(config).model.agent(params, domain), horizon=9, capacity=4)
+    found = jax.jit(deploy)(domain.family.sample(jax.random.key(0)).params, jax.random.key(1))
+    assert found.regret.shape == (1, 9) and np.isfinite(found.regret).all()
+
+
+@pytest.mark.parametrize(
+    ("learner", "expected"),
+    [
+        (DPTConfig(num_queries=3), 2 * 16 * 6),
+        (DPTConfig(num_queries=3, on_policy=0.25, on_policy_tasks=5), 2 * 12 * 6 + 5 * 6),
+        (ADConfig(source="noisy-expert", episodes=4, kept_episodes=2, num_queries=3), 2 * 16 * 4 * 6),
+    ],
+)
+def test_environment_steps_are_those_that_were_made(learner, expected):
+    """Fresh contexts of two updates, and one round of play; a context of the pool that is read again costs nothing."""
+    assert trained(replace(TINY, learner=learner))[1]["env_steps"] == expected
 
 
 @pytest.mark.slow
@@ -64,6 +121,12 @@ def test_contexts_are_as_long_as_asked_for():
         ({"learner": DPTConfig(behaviours=("default", "walk", "uniform"))}, "multiple of the 3 kinds of context"),
         ({"learner": DPTConfig(on_policy=0.5), "env": ("bandit", "linear-bandit")}, "leave it at 0 with several"),
         ({"model": replace(TINY.model, head="binned")}, "discrete ones categorical"),
+        ({"env": ("key-to-door@size=3,shows_key=false",)}, "hides what the expert goes by"),
+        ({"learner": ADConfig(), "context_length": 9}, "made of learner.kept_episodes episodes"),
+        ({"learner": ADConfig(), "model": replace(TINY.model, attention="set")}, "the answer in it"),
+        ({"learner": RL2Config()}, "model is set, but does nothing for RL²"),
+        ({"learner": RL2Config(), "model": ModelConfig(), "context_length": 9}, "context_length is set, but does"),
+        ({"learner": RL2Config(), "model": ModelConfig()}, "training.batch_size is set, but does nothing"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, words):
