@@ -10,6 +10,7 @@ from jaxtyping import Array, Int
 from envs.domain import Domain
 from envs.domains import make_domain
 from metarl.experiments.pretrain_config import ADConfig, DPTConfig, PretrainConfig, RL2Config
+from metarl.experiments.pretrain_corpus import stored_examples
 from metarl.incontext.collect import Collect, make_collect
 from metarl.incontext.context import OrderedContext
 from metarl.incontext.dpt import DPT, Example
@@ -53,6 +54,8 @@ def _num_kinds(config: PretrainConfig) -> int:
 
 def steps_drawn(config: PretrainConfig, domains: tuple[Domain, ...]) -> int:
     """Returns how many steps in an environment the fresh contexts of a batch take; of a history, all its episodes."""
+    if config.corpus is not None:
+        return 0
     is_history = isinstance(config.learner, ADConfig)
     each = domains[0].horizon * config.learner.episodes if is_history else context_length(config)
     return (config.training.batch_size - num_own(config)) * each
@@ -69,6 +72,9 @@ def make_batches(config: PretrainConfig, model: DPT) -> Callable[[Array, Any], l
             makers.append(fresh_examples(domain, collect, ask))
             continue
         assert isinstance(config.learner, DPTConfig)
+        if config.corpus is not None:
+            makers.append(stored_examples(config, model, length))
+            continue
         for behaviour in config.learner.behaviours:
             behaviour = domain.behaviour if behaviour == "default" else behaviour
             ask = _ask(config, domain, model)

@@ -234,6 +234,9 @@ class PretrainConfig:
     key-to-door, tabular-mdp, visual-room, velocity. With several, one model is trained on all, in equal shares."""
     context_length: int | None = None
     """Transitions in a context. None: the domain's own; for algorithm distillation, what the kept episodes make."""
+    corpus: str | None = None
+    """Directory with contexts and answers from elsewhere, as `metarl.incontext.corpus.write_corpus` leaves them, to
+    learn from instead of fresh ones; for decision pretraining in one domain. It must fit into the device's memory."""
     learner: DPTConfig | ADConfig | RL2Config = field(default_factory=DPTConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -255,6 +258,22 @@ class PretrainConfig:
             require_counts("", context_length=self.context_length)
         if not isinstance(self.learner, DPTConfig):
             require(len(self.env) == 1, f"env is {self.env}; only decision pretraining learns several domains at once")
+        if self.corpus is not None:
+            self._check_corpus()
+
+    def _check_corpus(self):
+        """Refuses what a corpus leaves nothing to do for."""
+        require(
+            isinstance(self.learner, DPTConfig) and len(self.env) == 1,
+            f"corpus is {self.corpus!r}; only decision pretraining in one domain learns from stored contexts",
+        )
+        for name in ("behaviours", "on_policy", "label_noise", "reward_temperature"):
+            given, needed = getattr(self.learner, name), getattr(DPTConfig(), name)
+            require(
+                given == needed,
+                f"learner.{name} is {given}, but contexts and answers are those of corpus = {self.corpus!r}; set it to "
+                f"{needed}",
+            )
 
 
 PRETRAIN_CONFIG_TYPES = (

@@ -1,14 +1,14 @@
 """Data sets that learners read: a set of transitions, or a sequence whose order tells something.
 
-The two are different types, so that they are not mixed up. A context has a fixed number H of places, of which the first
-`length` hold transitions; the rest is never looked at.
+The two are different types, so that it is known whose order means something. A context has a fixed number H of places,
+of which the first `length` hold transitions; the rest is never looked at.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from metarl.incontext.agent import Transition
 
@@ -44,17 +44,15 @@ class OrderedContext(NamedTuple):
 Context = UnorderedContext | OrderedContext
 
 
-def shuffle(context: Context, key: Array) -> UnorderedContext:
-    """Returns the same transitions in another, uniformly random order, padding still last; consumes the key.
+class Answered(NamedTuple):
+    """A context from elsewhere, and M observations at which it is known what to do in its task."""
 
-    Raises:
-        ValueError: for an ordered context: whoever adapted to what came before would seem to have known it all along.
-    """
-    if not isinstance(context, UnorderedContext):
-        raise ValueError("an ordered context was to be shuffled, but its order carries information; leave it as it is")
-    places = jax.random.uniform(key, context.is_valid.shape)
-    order = jnp.argsort(jnp.where(context.is_valid, places, 2.0))
-    return UnorderedContext(jax.tree.map(lambda leaf: leaf[order], context.transitions), context.length)
+    context: Context
+    """What was gathered."""
+    observation: Array
+    """Observations that may be asked about, leading axis M."""
+    answer: Float[Array, "M a"]
+    """The answers: probabilities of all discrete actions, or a continuous action."""
 
 
 def keep_valid(transitions: Transition, is_valid: Bool[Array, " n"], length: int) -> OrderedContext:

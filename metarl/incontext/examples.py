@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from envs.domain import Domain
 from metarl.incontext.collect import Collect
-from metarl.incontext.context import Context
+from metarl.incontext.context import Answered, Context
 from metarl.incontext.dpt import Example
 from metarl.incontext.model import Codec
 
@@ -79,16 +79,15 @@ def expert_questions(
     """
     if not domain.shows_state:
         raise ValueError(
-            f"{domain.name} hides what the expert goes by, so that no context tells the answers of decision pretraining; "
-            "show it, or train by algorithm distillation or RL²"
+            f"{domain.name} hides what the expert goes by, so that no context tells the answers in decision "
+            "pretraining; show it, or train by algorithm distillation or RL²"
         )
+
+    known = _make_known(prefixes, num_queries, shares_prefix)
 
     def ask(params: Any, context: Context, key: Array) -> Example:
         key_queries, key_prefixes, key_shared, key_labels = jax.random.split(key, 4)
-        prefix = draw_prefixes(key_prefixes, prefixes, num_queries, context.is_valid.shape[0])
-        if shares_prefix:
-            prefix = jnp.broadcast_to(jax.random.choice(key_shared, prefix), prefix.shape)
-        prefix = jnp.minimum(prefix, context.length)
+        prefix, is_valid = known((key_prefixes, key_shared), context)
         keys = jax.random.split(key_queries, prefix.shape[0])
         observations = jax.vmap(domain.sample_query, (0, None))(keys, params)
         labels = jax.vmap(domain.expert, (0, None))(observations, params)
@@ -97,10 +96,49 @@ def expert_questions(
             labels, weight = _suboptimal(
                 domain, params, observations, labels, key_labels, label_noise, reward_temperature
             )
-        is_valid = context.is_valid & (jnp.arange(context.is_valid.shape[0]) < prefix[0] if shares_prefix else True)
         return _example(domain, codec, context, is_valid, observations, prefix, labels, weight)
 
     return ask
+
+
+def stored_questions(
+    domain: Domain,
+    codec: Codec,
+    *,
+    num_queries: int = 8,
+    prefixes: Literal["mixed", "uniform", "all"] = "mixed",
+    shares_prefix: bool = False,
+) -> Callable[[Answered, Array], Example]:
+    """Returns `ask(answered, key) -> Example`: questions drawn from those whose answers are stored, see above.
+
+    They are drawn with replacement; the key is consumed.
+    """
+    known = _make_known(prefixes, num_queries, shares_prefix)
+
+    def ask(answered: Answered, key: Array) -> Example:
+        key_which, key_prefixes, key_shared = jax.random.split(key, 3)
+        prefix, is_valid = known((key_prefixes, key_shared), answered.context)
+        which = jax.random.randint(key_which, prefix.shape, 0, answered.answer.shape[0])
+        asked, answers = answered.observation[which], answered.answer[which]
+        weight = jnp.ones(prefix.shape, jnp.float32)
+        return _example(domain, codec, answered.context, is_valid, asked, prefix, answers, weight)
+
+    return ask
+
+
+def _make_known(kind: str, count: int, is_shared: bool) -> Callable[[tuple[Array, Array], Context], tuple]:
+    """Returns `known(keys, context) -> (prefix [M], is_valid [H])`: what questions know, and what is shown to any."""
+
+    def known(keys: tuple[Array, Array], context: Context) -> tuple[Int[Array, " M"], Bool[Array, " H"]]:
+        key_prefixes, key_shared = keys
+        prefix = draw_prefixes(key_prefixes, kind, count, context.is_valid.shape[0])
+        if is_shared:
+            prefix = jnp.broadcast_to(jax.random.choice(key_shared, prefix), prefix.shape)
+        prefix = jnp.minimum(prefix, context.length)
+        is_known = jnp.arange(context.is_valid.shape[0]) < prefix[0] if is_shared else True
+        return prefix, context.is_valid & is_known
+
+    return known
 
 
 def _suboptimal(

@@ -1,38 +1,12 @@
-import jax
 import jax.numpy as jnp
-import numpy as np
-import pytest
 
 from metarl.incontext.agent import Transition
-from metarl.incontext.context import OrderedContext, UnorderedContext, is_first, keep_valid, shuffle
+from metarl.incontext.context import is_first, keep_valid
 
 
 def transitions(length):
     index = jnp.arange(length)
     return Transition(index[:, None], index, index.astype(jnp.float32), index[:, None] + 1)
-
-
-def test_shuffling_keeps_every_transition_whole_and_padding_last():
-    context = UnorderedContext(transitions(10), jnp.int32(7))
-    shuffled = shuffle(context, jax.random.key(0))
-    action = np.asarray(shuffled.transitions.action)
-    assert sorted(action[:7]) == list(range(7)) and list(action[:7]) != list(range(7))
-    assert sorted(action[7:]) == [7, 8, 9] and int(shuffled.length) == 7
-    np.testing.assert_array_equal(shuffled.transitions.reward, action.astype(np.float32))
-    np.testing.assert_array_equal(shuffled.transitions.next_observation[:, 0], action + 1)
-
-
-def test_every_order_comes_up():
-    context = UnorderedContext(transitions(3), jnp.int32(3))
-    keys = jax.random.split(jax.random.key(1), 600)
-    orders = jax.vmap(lambda key: shuffle(context, key).transitions.action)(keys)
-    _, counts = np.unique(np.asarray(orders), axis=0, return_counts=True)
-    assert len(counts) == 6 and counts.min() > 60  # 100 expected, standard deviation 9
-
-
-def test_an_ordered_context_is_not_shuffled():
-    with pytest.raises(ValueError, match="order carries information"):
-        shuffle(OrderedContext(transitions(3), jnp.int32(3)), jax.random.key(0))
 
 
 def test_valid_transitions_are_kept_in_their_order_up_to_the_places_there_are():

@@ -72,5 +72,8 @@ def test_what_is_no_corpus_is_not_written(tmp_path, corpus):
         write_corpus(corpus, contexts())
     with pytest.raises(ValueError, match="at least one, all of one type"):
         write_corpus(tmp_path / "none", [])
+    shorter = contexts()[0]._replace(transitions=jax.tree.map(lambda leaf: leaf[:3], contexts()[0].transitions))
+    with pytest.raises(ValueError, match="of equal shapes"):
+        write_corpus(tmp_path / "unequal", [contexts()[0], shorter])
     with pytest.raises(ValueError, match="all of one type"):
         write_corpus(tmp_path / "mixed", [*contexts()[:1], *contexts("uniform")[:1]])
