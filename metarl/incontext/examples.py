@@ -82,7 +82,6 @@ def expert_questions(
             f"{domain.name} hides what the expert goes by, so that no context tells the answers in decision "
             "pretraining; show it, or train by algorithm distillation or RL²"
         )
-
     known = _make_known(prefixes, num_queries, shares_prefix)
 
     def ask(params: Any, context: Context, key: Array) -> Example:
@@ -109,9 +108,9 @@ def stored_questions(
     prefixes: Literal["mixed", "uniform", "all"] = "mixed",
     shares_prefix: bool = False,
 ) -> Callable[[Answered, Array], Example]:
-    """Returns `ask(answered, key) -> Example`: questions drawn from those whose answers are stored, see above.
+    """Returns `ask(answered, key) -> Example`: questions drawn, with replacement, from those whose answers are stored.
 
-    They are drawn with replacement; the key is consumed.
+    Arguments are those of `expert_questions`; the key is consumed.
     """
     known = _make_known(prefixes, num_queries, shares_prefix)
 
