@@ -18,7 +18,8 @@ class Belief(NamedTuple):
     update: Callable[[Any, Any, Array, Array, Any], Any]
     """`update(belief, observation, action, reward, next_observation) -> belief` after one transition."""
     probabilities: Callable[[Any, Any], Float[Array, " A"]]
-    """`probabilities(belief, query) -> P(a* | data)`: how probably the expert takes each action at the query."""
+    """`probabilities(belief, query) -> P(a* | data)`: how probably the expert takes each action at the query. Raises a
+    ValueError where actions are continuous, of which `draw` says what there is to say."""
     draw: Callable[[Array, Any], Any]
     """`draw(key, belief) -> EnvParams` of one task from the belief; consumes the key."""
     mean_rewards: Callable[[Any], Float[Array, " A"]] | None = None
@@ -72,7 +73,7 @@ class Domain(NamedTuple):
     image_shape: tuple[int, int, int] | None = None
     """Height, width and channels of the image that the first entries of an encoded observation are; None: no image."""
     is_continuous: bool = False
-    """Whether actions are vectors in [-1, 1]."""
+    """Whether actions are vectors in [-1, 1]^A."""
     shows_next: bool = True
     """Whether the next observation tells anything that a context should hold (not in a bandit)."""
     shows_state: bool = True

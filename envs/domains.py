@@ -13,6 +13,7 @@ DOMAINS = {
     "darkroom-permuted": ("envs.darkroom", "permuted_dark_room"),
     "tabular-mdp": ("envs.tabular_mdp", "tabular_mdp"),
     "key-to-door": ("envs.key_to_door", "key_to_door"),
+    "navigation": ("envs.navigation", "navigation"),
     "velocity": ("envs.velocity", "velocity"),
     "visual-room": ("envs.visual_room_domain", "visual_room"),
 }
