@@ -130,7 +130,7 @@ def _online(
         if not domain.is_bandit:
             part = _episode_findings(domain, arm, name, values)
             known = once_rewarded(values, remembers_one=protocol.context_episodes == 1)
-            if np.min(values) >= 0.0 and len(known) and not domain.is_continuous:
+            if np.min(values) >= 0.0 and len(known):
                 found.rows.append(_rewarded_row(arm, domain, name, known))
             found.rows.extend(part.rows)
             found.curves.update(part.curves)

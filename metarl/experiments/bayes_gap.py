@@ -29,13 +29,16 @@ def probe_lengths(length: int) -> tuple[int, ...]:
 def make_probe(
     model: DPT, config: PretrainConfig, length: int, *, num_tasks: int = NUM_PROBES
 ) -> Callable[[Any, Array], Metrics]:
-    """Returns `probe(params, key) -> metrics` on fresh tasks of the first domain; none without an exact posterior.
+    """Returns `probe(params, key) -> metrics` on fresh tasks of the first domain.
+
+    There are none without an exact posterior, nor for continuous actions, whose posterior is known by draws alone.
 
     `cross_entropy/<n>`: of the expert's answer after n transitions, in nats, averaged over the exact posterior.
     `bayes_gap/<n>`: how much that is above the least possible, the posterior's entropy. Contexts are the paper's.
     """
     domain = model.codec.domains[0]
-    if domain.belief is None or not isinstance(config.learner, DPTConfig) or config.model.attention == "set":
+    is_known = domain.belief is not None and not domain.is_continuous
+    if not is_known or not isinstance(config.learner, DPTConfig) or config.model.attention == "set":
         return lambda params, key: {}
     measure = make_gap(model, domain, length)
 

@@ -56,8 +56,8 @@ def steps_drawn(config: PretrainConfig, domains: tuple[Domain, ...]) -> int:
     """Returns how many steps in an environment the fresh contexts of a batch take; of a history, all its episodes."""
     if config.corpus is not None:
         return 0
-    is_history = isinstance(config.learner, ADConfig)
-    each = domains[0].horizon * config.learner.episodes if is_history else context_length(config)
+    learner = config.learner
+    each = domains[0].horizon * learner.episodes if isinstance(learner, ADConfig) else context_length(config)
     return (config.training.batch_size - num_own(config)) * each
 
 

@@ -69,12 +69,18 @@ def choose(new: Any, old: Any, condition: Bool[Array, ""]) -> Any:
 def belief_agent(domain: Domain, *, greedy: bool = False) -> InContextAgent:
     """Returns the ideal pretrained model: actions by the exact `P(a* | data)`, sampled or the most probable.
 
+    Continuous actions are sampled by drawing a task from the belief for every step and asking its expert.
+
     Raises:
-        ValueError: if the domain has no exact belief.
+        ValueError: if the domain has no exact belief, or of continuous actions the most probable is wanted.
     """
     belief = _exact_belief(domain)
+    if domain.is_continuous and greedy:
+        raise ValueError(f"{domain.name} has continuous actions, none of which is the most probable; sample them")
 
     def act(memory: Any, observation: Any, key: Array) -> Array:
+        if domain.is_continuous:
+            return domain.expert(observation, belief.draw(key, memory))
         probabilities = belief.probabilities(memory, observation)
         return pick(jnp.log(jnp.maximum(probabilities, 1e-30)), key, greedy=greedy)
 
@@ -92,15 +98,11 @@ def posterior_sampling_agent(domain: Domain) -> InContextAgent:
     """
     belief = _exact_belief(domain)
 
-    def expert_action(observation: Any, params: Any, key: Array) -> Array:
-        probabilities = domain.expert(observation, params)
-        return pick(jnp.log(jnp.maximum(probabilities, 1e-30)), key, greedy=False)
-
     if domain.is_bandit:
 
         def act(memory: Any, observation: Any, key: Array) -> Array:
             key_task, key_tie = jax.random.split(key)
-            return expert_action(observation, belief.draw(key_task, memory), key_tie)
+            return expert_action(domain, observation, belief.draw(key_task, memory), key_tie)
 
         return InContextAgent(lambda key, capacity: belief.init(), act, _belief_observe(belief))
 
@@ -112,7 +114,7 @@ def posterior_sampling_agent(domain: Domain) -> InContextAgent:
 
     return InContextAgent(
         init,
-        lambda memory, observation, key: expert_action(observation, memory[1], key),
+        lambda memory, observation, key: expert_action(domain, observation, memory[1], key),
         lambda memory, transition, is_valid: (inner(memory[0], transition, is_valid), memory[1]),
         lambda memory, key: (memory[0], belief.draw(key, memory[0])),
     )
@@ -145,18 +147,31 @@ def expert_agent(domain: Domain, params: Any) -> InContextAgent:
     """Returns the optimal policy of the task with these params; it needs no memory."""
 
     def act(memory: Array, observation: Any, key: Array) -> Array:
-        return pick(jnp.log(jnp.maximum(domain.expert(observation, params), 1e-30)), key, greedy=False)
+        return expert_action(domain, observation, params, key)
 
     return InContextAgent(lambda key, capacity: jnp.int32(0), act, _keep)
 
 
 def uniform_agent(domain: Domain) -> InContextAgent:
-    """Returns uniformly random actions; discrete actions only."""
+    """Returns uniformly random actions; continuous ones from the box."""
 
     def act(memory: Array, observation: Any, key: Array) -> Array:
-        return jax.random.randint(key, (), 0, domain.num_actions)
+        return random_action(domain, key)
 
     return InContextAgent(lambda key, capacity: jnp.int32(0), act, _keep)
+
+
+def expert_action(domain: Domain, observation: Any, params: Any, key: Array) -> Array:
+    """Returns what the expert of the task with these params does, drawn from its probabilities; consumes the key."""
+    answer = domain.expert(observation, params)
+    return answer if domain.is_continuous else pick(jnp.log(jnp.maximum(answer, 1e-30)), key, greedy=False)
+
+
+def random_action(domain: Domain, key: Array, shape: tuple[int, ...] = ()) -> Array:
+    """Returns `shape` uniform actions: of the discrete ones, or vectors in [-1, 1]^A; consumes the key."""
+    if domain.is_continuous:
+        return jax.random.uniform(key, (*shape, domain.num_actions), minval=-1.0, maxval=1.0)
+    return jax.random.randint(key, shape, 0, domain.num_actions)
 
 
 def pick(logits: Float[Array, " A"], key: Array, *, greedy: bool) -> Array:

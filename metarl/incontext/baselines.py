@@ -52,7 +52,7 @@ def baselines_for(domain: Domain, mode: str) -> dict[str, InContextAgent]:
 
     | name | domains | mode |
     |---|---|---|
-    | `uniform` | discrete actions | both |
+    | `uniform` | all | both |
     | `emp` | bandits | both |
     | `ucb1.0`, `ucb0.6`, `ucb0.3` | bandits | online |
     | `lcb` | bandits | offline |
@@ -61,7 +61,8 @@ def baselines_for(domain: Domain, mode: str) -> dict[str, InContextAgent]:
     | `linreg` | bandits with features | both |
     | `posterior`, `mean` | bandits with an exact belief | both |
     | `psrl` | other domains with an exact belief | both |
-    | `sampled`, `argmax` | domains with an exact belief | both |
+    | `sampled` | domains with an exact belief | both |
+    | `argmax` | domains with an exact belief, discrete actions | both |
 
     Raises:
         ValueError: if the mode is neither `online` nor `offline`.
@@ -69,7 +70,7 @@ def baselines_for(domain: Domain, mode: str) -> dict[str, InContextAgent]:
     if mode not in ("online", "offline"):
         raise ValueError(f"baselines were asked for with mode={mode!r}; choose online or offline")
     online, linear = mode == "online", domain.features is not None
-    names = [] if domain.is_continuous else ["uniform"]
+    names = ["uniform"]
     if domain.is_bandit:
         names += ["emp"] + (["ucb1.0", "ucb0.6", "ucb0.3"] if online else ["lcb"])
         if linear:
@@ -78,6 +79,6 @@ def baselines_for(domain: Domain, mode: str) -> dict[str, InContextAgent]:
             names += ["thompson"]
     if domain.belief is not None:
         names += ["posterior", "mean"] if domain.is_bandit else ["psrl"]
-        names += ["sampled", "argmax"]
+        names += ["sampled"] if domain.is_continuous else ["sampled", "argmax"]
     chosen = BASELINES if online else BASELINES | OFFLINE
     return {name: chosen[name](domain) for name in names}

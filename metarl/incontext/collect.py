@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from envs.domain import Domain
-from metarl.incontext.agent import Transition
+from metarl.incontext.agent import Transition, expert_action, random_action
 from metarl.incontext.context import Context, OrderedContext, UnorderedContext
 
 Collect = Callable[[Any, Array], Context]
@@ -29,6 +29,9 @@ def make_collect(domain: Domain, behaviour: str, length: int) -> Collect:
     | `expert` | the expert's walk, with a share of random actions drawn once per data set from U[0, 1] | ordered |
     | `optimal` | the expert's walk without a mistake | ordered |
 
+    Random actions are uniform, continuous ones in their box. A domain says itself if it lacks what a behaviour needs:
+    an expert, or a transition from any observation.
+
     Raises:
         ValueError: if the behaviour is unknown or not for this domain, or the length is below 1.
     """
@@ -36,8 +39,6 @@ def make_collect(domain: Domain, behaviour: str, length: int) -> Collect:
         raise ValueError(f"there is no behaviour {behaviour!r}; choose one of {', '.join(BEHAVIOURS)}")
     if behaviour in ("tilted", "thompson") and not domain.is_bandit:
         raise ValueError(f"behaviour {behaviour!r} pulls arms, but {domain.name} is no bandit; choose uniform or walk")
-    if domain.is_continuous and behaviour != "walk":
-        raise ValueError(f"{domain.name} has continuous actions, for which only the behaviour 'walk' is made")
     if length < 1:
         raise ValueError(f"a context was to have {length} transitions; it needs at least 1")
     return BEHAVIOURS[behaviour](domain, length)
@@ -70,7 +71,7 @@ def _uniform(domain: Domain, length: int) -> Collect:
         key_observations, key_actions, key_steps = jax.random.split(key, 3)
         keys = jax.random.split(key_observations, length)
         observations = jax.vmap(domain.sample_query, (0, None))(keys, params)
-        actions = jax.random.randint(key_actions, (length,), 0, domain.num_actions)
+        actions = random_action(domain, key_actions, (length,))
         return _independent(domain, params, observations, actions, key_steps)
 
     return collect
@@ -118,9 +119,7 @@ def _thompson(domain: Domain, length: int) -> Collect:
 
 def _walk(domain: Domain, length: int) -> Collect:
     def choose(observation: Any, params: Any, share: Array, key: Array) -> Array:
-        if domain.is_continuous:
-            return jax.random.uniform(key, (domain.num_actions,), minval=-1.0, maxval=1.0)
-        return jax.random.randint(key, (), 0, domain.num_actions)
+        return random_action(domain, key)
 
     return _walking(domain, length, choose)
 
@@ -128,20 +127,16 @@ def _walk(domain: Domain, length: int) -> Collect:
 def _expert(domain: Domain, length: int) -> Collect:
     def choose(observation: Any, params: Any, share: Array, key: Array) -> Array:
         key_coin, key_random, key_expert = jax.random.split(key, 3)
-        random = jax.random.randint(key_random, (), 0, domain.num_actions)
-        best = _best(domain, observation, params, key_expert)
-        return jnp.where(jax.random.uniform(key_coin) < share, random, best)
+        best = expert_action(domain, observation, params, key_expert)
+        return jnp.where(jax.random.uniform(key_coin) < share, random_action(domain, key_random), best)
 
     return _walking(domain, length, choose)
 
 
 def _optimal(domain: Domain, length: int) -> Collect:
-    return _walking(domain, length, lambda observation, params, share, key: _best(domain, observation, params, key))
-
-
-def _best(domain: Domain, observation: Any, params: Any, key: Array) -> Array:
-    logits = jnp.log(jnp.maximum(domain.expert(observation, params), 1e-30))
-    return jax.random.categorical(key, logits).astype(jnp.int32)
+    return _walking(
+        domain, length, lambda observation, params, share, key: expert_action(domain, observation, params, key)
+    )
 
 
 def _walking(domain: Domain, length: int, choose: Callable[[Any, Any, Array, Array], Array]) -> Collect:

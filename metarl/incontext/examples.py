@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from envs.domain import Domain
+from metarl.incontext.agent import random_action
 from metarl.incontext.collect import Collect
 from metarl.incontext.context import Answered, Context
 from metarl.incontext.dpt import Example
@@ -70,7 +71,8 @@ def expert_questions(
         num_queries: M, questions about each context.
         prefixes: how many transitions they know of, see `PREFIXES`; with `all`, M is one more than there are places.
         shares_prefix: whether all questions about a context know of the same number, as `set` attention needs.
-        label_noise: share of answers that are replaced by a random action, as from an expert who errs.
+        label_noise: share of answers that are replaced by a random action, as from an expert who errs; of continuous
+            actions, by one from their box.
         reward_temperature: None, or how answers are weighted by the reward r that they bring at once,
             `exp(r / temperature)`: the good ones count more where experts err (reward-weighted DPT).
 
@@ -152,10 +154,13 @@ def _suboptimal(
     """Returns the answers of an expert who errs, each one action, and what they weigh."""
     key_expert, key_coin, key_random, key_reward = jax.random.split(key, 4)
     count = labels.shape[0]
-    best = jax.random.categorical(key_expert, jnp.log(jnp.maximum(labels, 1e-30)), axis=-1)
-    random = jax.random.randint(key_random, (count,), 0, domain.num_actions)
-    actions = jnp.where(jax.random.uniform(key_coin, (count,)) < noise, random, best).astype(jnp.int32)
-    labels = jax.nn.one_hot(actions, domain.num_actions, dtype=jnp.float32)
+    errs, random = jax.random.uniform(key_coin, (count,)) < noise, random_action(domain, key_random, (count,))
+    if domain.is_continuous:
+        labels = actions = jnp.where(errs[:, None], random, labels)
+    else:
+        best = jax.random.categorical(key_expert, jnp.log(jnp.maximum(labels, 1e-30)), axis=-1)
+        actions = jnp.where(errs, random, best).astype(jnp.int32)
+        labels = jax.nn.one_hot(actions, domain.num_actions, dtype=jnp.float32)
     if temperature is None:
         return labels, jnp.ones((count,), jnp.float32)
     uniforms = jax.random.uniform(key_reward, (count, domain.env.num_step_uniforms))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from envs.domain import Domain
-from metarl.incontext.agent import Transition, choose
+from metarl.incontext.agent import Transition, choose, expert_action, random_action
 
 History = Callable[[Any, Array], Transition]
 """`history(params, key) -> transitions [E, T]` of E episodes of one learner in the task with these params; consumes the
@@ -72,20 +72,16 @@ def noisy_expert_history(domain: Domain, *, num_episodes: int, min_noise: float 
     It reaches that after `share` of the steps and stays there.
 
     Raises:
-        ValueError: if num_episodes is below 1, a share outside [0, 1], or actions are continuous.
+        ValueError: if num_episodes is below 1, or a share outside [0, 1].
     """
-    if domain.is_continuous:
-        raise ValueError(f"{domain.name} has continuous actions; noise is mixed into discrete ones only")
     if not (0.0 <= min_noise <= 1.0 and 0.0 < share <= 1.0):
         raise ValueError(f"min_noise is {min_noise} and share {share}; both must lie in [0, 1], the latter above 0")
 
     def act(knowledge: Any, observation: Any, params: Any, progress: Float[Array, ""], key: Array) -> Array:
         key_coin, key_random, key_expert = jax.random.split(key, 3)
         noise = jnp.maximum(1.0 - progress / share, 0.0) * (1.0 - min_noise) + min_noise
-        random = jax.random.randint(key_random, (), 0, domain.num_actions)
-        logits = jnp.log(jnp.maximum(domain.expert(observation, params), 1e-30))
-        best = jax.random.categorical(key_expert, logits).astype(jnp.int32)
-        return jnp.where(jax.random.uniform(key_coin) < noise, random, best)
+        best = expert_action(domain, observation, params, key_expert)
+        return jnp.where(jax.random.uniform(key_coin) < noise, random_action(domain, key_random), best)
 
     return run_source(domain, Source(lambda: (), act, lambda knowledge, *_: knowledge), num_episodes=num_episodes)
 

@@ -240,6 +240,8 @@ OFFERED = {  # (domain, mode): names
     (RESAMPLED, "online"): LINEAR_ONLINE,
     ("darkroom", "online"): {"uniform", "psrl", "sampled", "argmax"},
     ("darkroom-permuted", "offline"): {"uniform", "psrl", "sampled", "argmax"},
+    ("navigation", "online"): {"uniform", "psrl", "sampled"},
+    ("navigation", "offline"): {"uniform", "psrl", "sampled"},
 }
 
 

@@ -180,5 +180,3 @@ def test_what_cannot_be_made_is_refused():
         noisy_expert_history(ROOM, num_episodes=2, share=0.0)
     with pytest.raises(ValueError, match="cannot be counted, so no table can be learned; use noisy-expert"):
         q_learning_history(make_domain("bandit@quadrature=3"), num_episodes=2)
-    with pytest.raises(ValueError, match="continuous actions; noise is mixed into discrete ones only"):
-        noisy_expert_history(ROOM._replace(is_continuous=True), num_episodes=2)
