@@ -95,8 +95,8 @@ def _unavailable(name: str, what: str) -> Callable[..., Any]:
 
 
 NO_EXPERT = (
-    "{name} has no expert in closed form; give `velocity` one (a trained policy), or pretrain on the histories of a "
-    "source algorithm while it learns (algorithm distillation, or labels weighted by reward)"
+    "{name} has no expert in closed form, so that no command can pretrain in it; in Python, make it with "
+    "`envs.velocity.velocity(expert=...)`, a trained policy, and its examples with `metarl.incontext.examples`"
 )
 NO_TRANSITION = (
     "{name} cannot go on from an observation, which does not say all of the robot's state; gather contexts by walking "
@@ -116,7 +116,8 @@ def velocity(
 
     Queries are observations at the start of an episode. The optimal policy has no closed form, and an observation is
     not a state: without `expert`, asking `Domain.expert` raises a ValueError, and asking `Domain.transition` always
-    does. Data then come from walks, or from the learning histories of a source algorithm.
+    does. Named on the command line it has no expert, and cannot be pretrained in; from Python, examples are made of
+    walks and the answers of a given expert, or of the histories of a source algorithm (`metarl.incontext.histories`).
 
     Args:
         system: a system of brax that runs along x.

@@ -95,7 +95,10 @@ def test_queries_are_observations_of_a_start():
 def test_what_has_no_closed_form_says_so():
     domain = make_domain(TOY)
     observation = domain.sample_query(jax.random.key(0), goal(1.0))
-    with pytest.raises(ValueError, match="has no expert in closed form; give `velocity` one"):
+    with pytest.raises(
+        ValueError,
+        match=r"no command can pretrain in it; in Python, make it with `envs.velocity.velocity\(expert=...\)`",
+    ):
         domain.expert(observation, goal(1.0))
     with pytest.raises(ValueError, match="cannot go on from an observation"):
         domain.transition(jnp.zeros(0), observation, jnp.zeros(1), goal(1.0))
