@@ -121,7 +121,7 @@ class Navigation(UniformNoiseEnvironment):
     def optimal_return(self, params: NavigationParams) -> Float[Array, ""]:
         """Returns what the expert collects in an episode from a start that is the same for all."""
         start, _ = self.reset_from(jnp.zeros((2,), jnp.float32), params)
-        steps = params.max_steps_in_episode.astype(jnp.float32)
+        steps = jnp.asarray(params.max_steps_in_episode, jnp.float32)
         return jnp.maximum(steps - self.steps_to_reach(start, params) + 1.0, 0.0)
 
 

@@ -71,7 +71,7 @@ def dpt(
         domains: what it is trained on, one or several; several must all have discrete or all continuous actions.
         transformer: its layers.
         head: distribution over actions; continuous ones need `binned` or `mixture`.
-        num_parts: bins or components of a continuous head.
+        num_parts: bins of each dimension, or components, of a continuous head.
         reads_positions: whether the tokens of the context answer themselves; for causal attention and constant queries.
         counts: whether queries are told the number of transitions they know of.
         image_features: numbers that are left of an image, in domains that show one.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 HEADS = ("categorical", "binned", "mixture")
@@ -35,9 +36,9 @@ def make_head(kind: str, num_actions: int, *, num_parts: int = 32) -> Head:
 
     Args:
         kind: `categorical`; `binned` (a piecewise constant density for each dimension, as in prior-fitted networks) or
-            `mixture` (Gaussians, for each dimension).
+            `mixture` (Gaussians of vectors).
         num_actions: discrete actions, or dimensions of continuous ones.
-        num_parts: bins or components, at least 1; ignored by `categorical`.
+        num_parts: bins of each dimension or components, at least 1; ignored by `categorical`.
 
     Raises:
         ValueError: if the kind is unknown or a number below 1.
@@ -100,33 +101,38 @@ MIN_LOG_SCALE = -5.0
 
 
 def mixture(num_dimensions: int, num_components: int) -> Head:
-    """Returns a mixture of M Gaussians for each dimension; actions are clipped to [-1, 1].
+    """Returns a mixture of M Gaussians, whose dimensions are independent within each; actions are clipped to [-1, 1].
+
+    So dimensions hang together as they do in a posterior: a goal is to the left or above, and not half of both.
 
     Source: Bishop 1994 (mixture density networks).
     """
+    # Means start spread over the box; equal components would get equal gradients and stay equal. Every dimension has
+    # them in an order of its own, or all would lie on a diagonal.
+    orders = [np.random.RandomState(i).permutation(num_components) for i in range(1, num_dimensions)]
+    spread = np.linspace(-1.0, 1.0, num_components + 2, dtype=np.float32)[1:-1]
+    spread = np.stack([spread, *(spread[order] for order in orders)])
 
     def parts(outputs: Float[Array, " n"]) -> tuple[Array, Array, Array]:
-        weight, mean, log_scale = jnp.split(outputs.reshape(num_dimensions, 3 * num_components), 3, axis=-1)
-        # Means start spread over the box; equal components would get equal gradients and stay equal.
-        spread = jnp.linspace(-1.0, 1.0, num_components + 2, dtype=jnp.float32)[None, 1:-1]
-        return jax.nn.log_softmax(weight, axis=-1), mean + spread, MIN_LOG_SCALE + jax.nn.softplus(log_scale + 4.0)
+        weight, rest = outputs[:num_components], outputs[num_components:]
+        mean, log_scale = jnp.split(rest.reshape(num_dimensions, 2 * num_components), 2, axis=-1)
+        return jax.nn.log_softmax(weight), mean + spread, MIN_LOG_SCALE + jax.nn.softplus(log_scale + 4.0)
 
     def loss(outputs: Float[Array, " n"], label: Float[Array, " D"]) -> Float[Array, ""]:
         weight, mean, log_scale = parts(outputs)
         z = (label[:, None] - mean) * jnp.exp(-log_scale)
-        log_density = weight - 0.5 * z**2 - log_scale - 0.5 * math.log(2.0 * math.pi)
-        return -jnp.sum(jax.nn.logsumexp(log_density, axis=-1))
+        log_density = -0.5 * z**2 - log_scale - 0.5 * math.log(2.0 * math.pi)
+        return -jax.nn.logsumexp(weight + jnp.sum(log_density, axis=0))
 
     def sample(outputs: Float[Array, " n"], key: Array) -> Float[Array, " D"]:
         key_component, key_within = jax.random.split(key)
         weight, mean, log_scale = parts(outputs)
-        chosen = jax.random.categorical(key_component, weight, axis=-1)[:, None]
-        mean, log_scale = (jnp.take_along_axis(part, chosen, axis=-1)[:, 0] for part in (mean, log_scale))
-        return jnp.clip(mean + jnp.exp(log_scale) * jax.random.normal(key_within, mean.shape), -1.0, 1.0)
+        chosen = jax.random.categorical(key_component, weight)
+        noise = jnp.exp(log_scale[:, chosen]) * jax.random.normal(key_within, (num_dimensions,))
+        return jnp.clip(mean[:, chosen] + noise, -1.0, 1.0)
 
     def mode(outputs: Float[Array, " n"]) -> Float[Array, " D"]:
         weight, mean, _ = parts(outputs)
-        heaviest = jnp.argmax(weight, axis=-1)[:, None]
-        return jnp.clip(jnp.take_along_axis(mean, heaviest, axis=-1)[:, 0], -1.0, 1.0)
+        return jnp.clip(mean[:, jnp.argmax(weight)], -1.0, 1.0)
 
-    return Head(3 * num_dimensions * num_components, loss, sample, mode)
+    return Head((1 + 2 * num_dimensions) * num_components, loss, sample, mode)

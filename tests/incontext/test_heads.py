@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from metarl.incontext.heads import make_head
@@ -55,6 +56,29 @@ def test_samples_follow_the_density(kind, num_parts):
     assert abs(np.mean(found[:, 0] < 0.1) - expected) < error + 0.01  # 0.01: the grid's step at a jump of the density
 
 
+def starts(head, num_parts):
+    """Returns where the components of a mixture are before anything is learned, [M, D]."""
+    return np.stack([head.mode(jnp.zeros((head.size,)).at[i].set(9.0)) for i in range(num_parts)])
+
+
+def test_dimensions_of_a_mixture_hang_together():
+    """Up on the left or down on the right, and never half of both."""
+    head, places = make_head("mixture", 2, num_parts=2), np.array([[-0.6, 0.6], [0.6, -0.6]])
+    shift, narrow = places - starts(head, 2), [-9.0, -9.0]
+    outputs = jnp.array([0.0, 0.0, *shift[:, 0], *narrow, *shift[:, 1], *narrow])
+    found = np.asarray(samples(head, outputs))
+    assert (np.sign(found[:, 0]) == -np.sign(found[:, 1])).all()
+    assert abs(np.mean(found[:, 0] > 0) - 0.5) < 4 * np.sqrt(0.25 / NUM_SAMPLES)
+    assert head.loss(outputs, jnp.array([-0.6, 0.6])) + 9.0 < head.loss(outputs, jnp.array([-0.6, -0.6]))
+
+
+def test_components_of_a_mixture_start_spread_over_every_dimension():
+    head = make_head("mixture", 2, num_parts=4)
+    found = starts(head, 4)
+    np.testing.assert_allclose(np.sort(found, axis=0), np.tile([[-0.6], [-0.2], [0.2], [0.6]], 2), atol=1e-6)
+    assert not np.allclose(found[:, 0], found[:, 1]) and not np.allclose(found[:, 0], -found[:, 1])
+
+
 def test_modes_are_the_most_probable():
     binned = make_head("binned", 1, num_parts=4)
     np.testing.assert_allclose(binned.mode(jnp.array([0.0, 0.0, 3.0, 0.0])), [0.25])
@@ -67,9 +91,11 @@ def test_learning_one_action_makes_it_the_mode():
     for kind in ("binned", "mixture"):
         head = make_head(kind, 2, num_parts=8)
         target, outputs = jnp.array([0.6, -0.3]), jnp.zeros((head.size,))
-        gradient = jax.jit(jax.grad(head.loss))
-        for _ in range(300):
-            outputs = outputs - 0.3 * gradient(outputs, target)
+        adam, gradient = optax.adam(0.03), jax.jit(jax.grad(head.loss))
+        state = adam.init(outputs)
+        for _ in range(300):  # by plain descent, a component as narrow as e^-5 would overshoot
+            updates, state = adam.update(gradient(outputs, target), state)
+            outputs = optax.apply_updates(outputs, updates)
         np.testing.assert_allclose(head.mode(outputs), target, atol=0.13)  # half a bin of width 0.25
 
 
