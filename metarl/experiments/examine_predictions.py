@@ -14,7 +14,7 @@ from envs.blackbox.suites import Suite
 from metarl.experiments.evaluate import row_of
 from metarl.metabo import gp
 from metarl.metabo.export import TrainedNAP
-from metarl.metabo.nap import Belief, named, negative_log_likelihood, scale_of, shown_to
+from metarl.metabo.nap import Belief, believe_in_blocks, named, negative_log_likelihood, scale_of, shown_to
 from metarl.metabo.network import Evaluations
 
 CONTEXTS = (5, 20, 45)
@@ -58,7 +58,7 @@ def _predict(model: TrainedNAP, task: Any, key: Array, count: int) -> tuple[Arra
     order = jnp.argsort(jnp.where(task.is_valid, jax.random.uniform(key, task.y.shape), 2.0))
     x, y, rest = task.x[order], task.y[order], task.is_valid[order][count:]
     seen = Evaluations(x[:count], y[:count], jnp.ones((count,), bool))
-    belief = model.nap.believe(model.params, task.kind, seen, x[count:])
+    belief = believe_in_blocks(model.nap, model.params, task.kind, seen, x[count:])
     loss = jnp.where(rest, _in_spreads(model, belief, seen, y[count:]), jnp.nan)
     z = belief.scale.standardise(y[count:])
     below = jax.vmap(model.nap.bars.cdf)(belief.reading.bars, z)

@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from metarl.metabo.episode import evaluations_of
-from metarl.metabo.nap import NAP, Belief, thompson, upper_confidence
+from metarl.metabo.nap import BLOCK, NAP, Belief, believe_in_blocks, thompson, upper_confidence
 from metarl.metabo.network import Evaluations
 from metarl.metabo.optimiser import Observation, Optimiser, best_unvisited
 
@@ -49,13 +49,14 @@ def score_of(head: str) -> Score:
     return HEADS[head]
 
 
-def nap_optimiser(nap: NAP, params: Any, head: str = "acquisition") -> Optimiser:
+def nap_optimiser(nap: NAP, params: Any, head: str = "acquisition", *, block: int = BLOCK) -> Optimiser:
     """Returns the optimiser that evaluates the candidate of the largest score.
 
     Args:
         nap: the model.
         params: its parameters.
         head: one of `HEADS`.
+        block: candidates that are read at once, >= 1; bounds memory and changes no result but by rounding.
 
     Raises:
         ValueError: if the head is unknown.
@@ -64,7 +65,7 @@ def nap_optimiser(nap: NAP, params: Any, head: str = "acquisition") -> Optimiser
 
     def choose(key: Array, memory: Any, observation: Observation, task: Any) -> tuple[Any, Array]:
         seen: Evaluations = evaluations_of(observation, task)
-        belief = nap.believe(params, task.kind, seen, task.x)
+        belief = believe_in_blocks(nap, params, task.kind, seen, task.x, block=block)
         return memory, best_unvisited(score(nap, params, belief, observation["progress"], key), observation, task)
 
     return Optimiser(lambda task: (), choose)

@@ -23,6 +23,8 @@ NEVER = -1e9
 """Logit of a candidate that may not be chosen."""
 ORACLE = "-oracle-normalised"
 """Behind the names of results of models that see values by the range of the whole pool."""
+BLOCK = 4096
+"""Most candidates at once where a pool may be of any size."""
 ARCHITECTURES: dict[str, type[NAPNetwork] | type[PaperNetwork]] = {"default": NAPNetwork, "paper": PaperNetwork}
 """Networks by name."""
 VALUES = ("standardised", "raw", "range")
@@ -154,11 +156,12 @@ def believe_in_blocks(
     evaluations: Evaluations,
     candidates: Float[Array, "N D"],
     *,
-    block: int = 4096,
+    block: int = BLOCK,
 ) -> Belief:
     """Returns what `nap.believe` does, for some candidates after others: what lies between is never as long as N.
 
-    The evaluations are read anew for every block, which costs little where there are far fewer of them.
+    The evaluations are read anew for every block, which costs little where there are far fewer of them. Candidates that
+    fit into one block are not padded.
 
     Args:
         nap: the model.
@@ -174,6 +177,8 @@ def believe_in_blocks(
     if block < 1:
         raise ValueError(f"blocks of {block} candidates were asked for; they must hold at least 1")
     count = candidates.shape[0]
+    if count <= block:
+        return nap.believe(params, kind, evaluations, candidates)
     parts = jnp.pad(candidates, ((0, -count % block), (0, 0))).reshape(-1, block, candidates.shape[1])
     believed: Belief = jax.lax.map(lambda part: nap.believe(params, kind, evaluations, part), parts)
     shared: Belief = jax.tree.map(lambda leaf: leaf[0], believed)

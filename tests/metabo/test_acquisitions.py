@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from envs.blackbox.environment import BlackBox
+from envs.blackbox.task import pool_params
 from metarl.metabo.acquisitions import HEADS, nap_optimiser
+from metarl.metabo.nap import BLOCK
 from metarl.metabo.trajectory import run_trajectory
 
 
@@ -71,6 +74,38 @@ def test_the_weights_of_the_acquisition_decide_for_that_head_alone(model, room):
     changed = {**model.params, "acquisition_head": head}
     picks = [{name: choose(model, room, name, params=params) for name in HEADS} for params in (model.params, changed)]
     assert {name for name in HEADS if picks[0][name] != picks[1][name]} == {"acquisition"}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_choices_in_blocks_are_those_among_all_candidates_at_once(model, room, head):
+    """Twelve candidates as three blocks of five, the last of them padded."""
+    run = lambda params, key: run_trajectory(  # noqa: E731
+        nap_optimiser(model.nap, params, head, block=5), room.env, room.task, room.initial, key
+    )
+    found = jax.jit(run)(model.params, jax.random.key(1)).indices
+    whole = runner(model.nap, room.env, head)(model.params, room.task, room.initial, jax.random.key(1)).indices
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_choosing_from_a_large_pool_never_holds_what_lies_between_for_all_of_it(model, room):
+    """65 000 candidates: with attention, perceptrons and bars for all of them at once it would be several times that.
+
+    What is left is what the scores are made of, and the comparison of rows.
+    """
+    many = 65_000
+    env = BlackBox(many, max_horizon=5, max_init=3)
+    task = pool_params(jnp.zeros((many, 3)), room.task.kind[:3], jnp.zeros((many,)), num_init=3)
+    hidden = task.replace(y=None, y_best=None, y_worst=None)
+    observation, _ = env.reset_at(room.initial, task)
+
+    def held(block):
+        choose = lambda params, seen, task: nap_optimiser(model.nap, params, "ei", block=block).choose(  # noqa: E731
+            jax.random.key(0), (), seen, task
+        )
+        compiled = jax.jit(choose).lower(model.params, observation, hidden).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert held(BLOCK) < held(many) / 3
 
 
 def test_an_unknown_head_is_refused(model):
