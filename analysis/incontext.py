@@ -126,7 +126,7 @@ def key_figures(examined: Examined) -> list[tuple[str, str]]:
     wall, cpu = (elapsed(metrics.get(clock, unknown)) for clock in ("wall_s", "cpu_s"))
     entries = [
         ("updates", count(updates)),
-        ("transitions read", count(metrics.get("env_steps_total", unknown)[-1])),
+        ("environment steps", count(metrics.get("env_steps_total", unknown)[-1])),
         ("wall time", duration(wall)),
         ("CPU time", duration(cpu)),
         ("updates / s", number(updates / wall, 2) if wall > 0.0 else MISSING),

@@ -136,7 +136,7 @@ def test_saved_numbers_are_those_of_the_run(bandit):
 
 def test_key_figures_count_updates_and_not_steps(bandit):
     tiles = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text_of(bandit)))
-    assert tiles["updates"] == "150" and tiles["transitions read"] == "19.2 k" and tiles["wall time"] == "12.0 s"
+    assert tiles["updates"] == "150" and tiles["environment steps"] == "19.2 k" and tiles["wall time"] == "12.0 s"
     assert tiles["updates / s"] == "12.5" and tiles["Bayes gap, n = 20"] == "0.083"  # the last step alone is a tenth
 
 

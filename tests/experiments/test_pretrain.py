@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from metarl.experiments import pretrain
 from metarl.experiments.pretrain import make_pretraining
 from metarl.experiments.pretrain_batches import context_length, spread_sizes
 from metarl.experiments.pretrain_config import (
@@ -18,6 +19,7 @@ from metarl.experiments.pretrain_config import (
     TrainingConfig,
 )
 from metarl.experiments.pretrain_presets import PRETRAIN_PRESETS
+from metarl.incontext.agent import InContextAgent
 from metarl.incontext.deploy import make_deploy
 from populations.mesh import make_mesh, replicate, spread
 
@@ -115,6 +117,75 @@ def test_contexts_are_as_long_as_asked_for():
     assert context_length(ad) == 12
 
 
+SHARED = replace(
+    TINY,
+    env=("bandit@horizon=20,quadrature=51",),
+    learner=DPTConfig(behaviours=("uniform",), num_queries=3, on_policy=0.25, on_policy_tasks=8),
+)
+
+
+def with_losses(monkeypatch, loss, **changes):
+    """Makes pretraining's models lose `loss(example)` at every question, whatever their parameters are."""
+    make = pretrain.make_model
+
+    def make_other(*args, **options):
+        model = make(*args, **options)
+
+        def losses(params, example):
+            return jnp.full(example.prefix.shape, loss(example)) + 0.0 * jax.tree.leaves(params)[0].sum()
+
+        return model._replace(losses=losses, **changes)
+
+    monkeypatch.setattr(pretrain, "make_model", make_other)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0.0), (0.25, 0.25), (0.4, 6 / 16), (1.0, 1.0)])
+def test_the_stated_share_of_a_batch_is_what_the_model_does_itself(share, expected, monkeypatch):
+    """A model that always pulls the first arm, and whose loss is whether it is shown a context of such pulls alone.
+
+    Of the sixteen contexts, the nearest whole number; a random context consists of such pulls once in 5^20.
+    """
+    always = InContextAgent(lambda *_: jnp.int32(0), lambda *_: jnp.int32(0), lambda memory, *_: memory)
+    is_own = lambda example: jnp.all(example.transitions[:, 0] == 1.0).astype(jnp.float32)  # noqa: E731
+    with_losses(monkeypatch, is_own, agent=lambda *_, **__: always)
+    _, metrics = trained(replace(SHARED, learner=replace(SHARED.learner, on_policy=share)))
+    np.testing.assert_allclose(metrics["loss"], expected, atol=1e-6)
+
+
+def best_means(monkeypatch, num_steps, batch_size, updates_per_step):
+    """Returns the mean over each step of the best arm's mean in the tasks that training met, to four decimals."""
+    # Without noise to speak of, and after 60 random pulls, that is the highest reward of a context.
+    with_losses(monkeypatch, lambda example: example.transitions[:, 5].max())
+    config = replace(
+        TINY,
+        updates=updates_per_step * num_steps,
+        updates_per_step=updates_per_step,
+        env=("bandit@horizon=60,noise=1e-6,quadrature=51",),
+        learner=DPTConfig(behaviours=("uniform",), num_queries=1),
+        training=TrainingConfig(batch_size=batch_size),
+    )
+    experiment = make_pretraining(config).experiment
+    state, step, found = jax.jit(experiment.init)(jax.random.key(0)), jax.jit(experiment.step), []
+    for _ in range(num_steps):
+        state, metrics = step(state)
+        found.append(round(float(metrics["loss"]), 4))
+    assert step._cache_size() == 1
+    return found
+
+
+def test_no_two_steps_share_a_task(monkeypatch):
+    """One task a step: nothing is met again."""
+    assert len(set(best_means(monkeypatch, 25, 1, 1))) == 25
+
+
+@pytest.mark.parametrize(("batch_size", "updates_per_step"), [(400, 1), (1, 400)])
+def test_all_tasks_of_a_step_are_fresh(batch_size, updates_per_step, monkeypatch):
+    """The best of five uniform means is 5/6 on average, with a deviation of 0.14: one task alone would be far away."""
+    found = best_means(monkeypatch, 3, batch_size, updates_per_step)
+    np.testing.assert_allclose(found, 5 / 6, atol=4 * np.sqrt(5 / 252 / 400))
+    assert len(set(found)) == 3
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -151,9 +222,12 @@ def test_configurations_that_cannot_be_are_refused(make, words):
 
 
 @pytest.mark.parametrize("name", PRETRAIN_PRESETS)
-def test_presets_can_be_built(name):
+def test_presets_can_be_built_and_their_steps_traced(name):
+    """Every shape and type in a step fits, and it gives back a state of the kind that it was given."""
     config = PRETRAIN_PRESETS[name].config
-    pretraining = make_pretraining(config)
+    experiment = make_pretraining(config).experiment
     with jax.numpy_dtype_promotion("standard"):  # jax's own attention mixes bfloat16 and float32
-        state = jax.eval_shape(pretraining.experiment.init, jax.random.key(0))
+        state = jax.eval_shape(experiment.init, jax.random.key(0))
+        after, metrics = jax.eval_shape(experiment.step, state)
     assert jax.tree.leaves(state.params) and config.updates >= config.updates_per_step
+    assert after == state and metrics["loss"].shape == ()
