@@ -33,7 +33,7 @@ class ModelConfig:
     head: Literal["categorical", "binned", "mixture"] = "categorical"
     """Distribution over actions. Continuous actions need binned or mixture."""
     num_parts: int = 32
-    """Bins or mixture components for each dimension of a continuous action."""
+    """Bins of each dimension of a continuous action, or components of a mixture."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of activations; parameters, losses and softmaxes are always float32."""
     image_features: int = 8
@@ -231,7 +231,7 @@ class PretrainConfig:
     """Root of all randomness."""
     env: tuple[str, ...] = ("bandit",)
     """Domains, as name or name@option=value,option=value: bandit, linear-bandit, darkroom, darkroom-permuted,
-    key-to-door, tabular-mdp, visual-room, velocity. With several, one model is trained on all, in equal shares."""
+    key-to-door, tabular-mdp, visual-room, navigation. With several, one model is trained on all, in equal shares."""
     context_length: int | None = None
     """Transitions in a context. None: the domain's own; for algorithm distillation, what the kept episodes make."""
     corpus: str | None = None

@@ -108,6 +108,16 @@ DPT_VISUAL_ROOM_CPU = replace(
     training=replace(CPU_TRAINING, learning_rate=2e-3),
     acting=replace(DPT_VISUAL_ROOM.acting, num_tasks=128, modes=("online",), protocols=("official", "frozen")),
 )
+DPT_NAVIGATION_CPU = PretrainConfig(
+    updates=1500,
+    updates_per_step=50,
+    env=("navigation",),
+    context_length=300,
+    learner=DPTConfig(on_policy=0.5, on_policy_tasks=64, on_policy_episodes=10),
+    model=replace(CPU_MODEL, num_layers=3, head="mixture", num_parts=16),
+    training=replace(CPU_TRAINING, batch_size=32),
+    acting=ActingConfig(num_tasks=512, num_episodes=10, modes=("online",), protocols=("stepwise",)),
+)
 AD_DARKROOM = PretrainConfig(
     updates=10_000,
     env=("darkroom",),
@@ -166,6 +176,9 @@ PRETRAIN_PRESETS: dict[str, PretrainPreset] = {
     "dpt-visual-room-cpu": PretrainPreset(DPT_VISUAL_ROOM_CPU, "the same, small; 25 minutes on CPU"),
     "dpt-tabular": PretrainPreset(DPT_TABULAR, "random tabular MDPs; an accelerator"),
     "dpt-tabular-cpu": PretrainPreset(DPT_TABULAR_CPU, "MDPs of 5 states and 3 actions; minutes on CPU"),
+    "dpt-navigation-cpu": PretrainPreset(
+        DPT_NAVIGATION_CPU, "a hidden platform in a plane, continuous actions; two minutes on CPU"
+    ),
     "ad-darkroom": PretrainPreset(AD_DARKROOM, "algorithm distillation in the Dark Room; an accelerator"),
     "rl2-darkroom": PretrainPreset(RL2_DARKROOM, "RL² in the Dark Room; an accelerator"),
     "dpt-darkroom-permuted-cpu": PretrainPreset(DPT_DARKROOM_PERMUTED_CPU, "the same, small; minutes on CPU"),
