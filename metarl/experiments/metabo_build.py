@@ -24,7 +24,7 @@ from metarl.metabo.export import find_nap
 from metarl.metabo.nap import ARCHITECTURES, NAP, shown_to
 from metarl.metabo.trajectory import run_trajectory
 
-HOW_TRAINED = {"stop_gradient", "residual", "dtype", "parent", "name"}
+HOW_TRAINED = {"stop_gradient", "residual", "precision", "parent", "name"}
 """Fields of a network that say nothing about what its parameters are."""
 VALIDATION_BATCH = 7
 """Trajectories of a validation at once."""

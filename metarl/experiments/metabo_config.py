@@ -16,6 +16,7 @@ PAPER_CHOICES = {
     "activation": "gelu",
     "bar_limit": 10.0,
     "distances": "none",
+    "precision": "float32",
     "residual": False,
     "stop_gradient": False,
 }
@@ -52,6 +53,8 @@ class NAPConfig:
     """Whether attention is told how far points are apart: ard, along each dimension with a lengthscale that the
     evaluations suggest, or none, so that it has to learn differences of coordinates. An update takes 1.6 times as
     long; functions of Gaussian processes are predicted better, real tables are not."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Type of activations in the transformer; parameters, losses, softmaxes and bars are always float32."""
     residual: bool = True
     """Whether the acquisition starts as the log of the expected improvement, to which the head adds."""
     stop_gradient: bool = True

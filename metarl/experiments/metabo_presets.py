@@ -29,7 +29,7 @@ NAP_GENERAL_CPU = MetaboConfig(
     scoring=ScoringConfig(suites=("xgb", "hpo-tables", "bbob")),
 )
 NAP = MetaboConfig(
-    model=NAPConfig(width=256, num_layers=6, num_bars=200, bar_limit=30.0, activation="gelu"),
+    model=NAPConfig(width=256, num_layers=6, num_bars=200, bar_limit=30.0, activation="gelu", precision="bfloat16"),
     tasks=replace(GENERAL_TASKS, num_candidates=256),
     likelihood=LikelihoodConfig(updates=20_000, batch_size=1024, learning_rate=5e-4, counts="log-uniform"),
     policy=PolicyConfig(iterations=1000, num_tasks=128, horizon=50, likelihood_batch=128),

@@ -126,8 +126,13 @@ class NAPNetwork(nn.Module):
     """Whether the acquisition is added to the log of the expected improvement, so that it starts as that."""
     stop_gradient: bool = True
     """Whether what the acquisition learns leaves the transformer and the bars alone."""
-    dtype: Any = jnp.float32
-    """Type of activations in the transformer."""
+    precision: str = "float32"
+    """Type of activations in the transformer, or `bfloat16`; parameters, softmaxes, bars and heads are float32."""
+
+    @property
+    def dtype(self) -> Any:
+        """The precision as a type."""
+        return jnp.dtype(self.precision)
 
     @property
     def bars(self) -> Bars:

@@ -28,6 +28,11 @@ WRONG = [
     (NAPConfig, {"width": 0}, "model.width is 0"),
     (NAPConfig, {"width": 10}, "model.num_heads is 4; it must divide model.width = 10"),
     (NAPConfig, {"num_bars": 3}, "model.num_bars is 3; it must be at least 4"),
+    (
+        NAPConfig,
+        {"architecture": "paper", "activation": "gelu", "precision": "bfloat16"},
+        "model.precision is bfloat16; with model.architecture = paper it must be float32",
+    ),
     (NAPConfig, {"architecture": "paper"}, "model.activation is relu; with model.architecture = paper it must be gelu"),
     (
         NAPConfig,
@@ -133,6 +138,35 @@ def test_steps_are_counted_over_both_phases():
 def test_a_preset_survives_the_way_through_a_file(name):
     config = METABO_PRESETS[name].config
     assert decode(encode(config), METABO_CONFIG_TYPES) == config
+
+
+SLOW = {"nap", "nap-paper"}
+"""Presets whose tracing takes more than five seconds."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in METABO_PRESETS]
+)
+def test_the_pieces_of_a_preset_fit_together(name):
+    """Its experiment is made and traced, at its own sizes; a state stays what it is and metrics are numbers."""
+    made = make_metabo(METABO_PRESETS[name].config).experiment
+    with jax.numpy_dtype_promotion("standard"):  # jax's own attention mixes bfloat16 and float32
+        before = jax.eval_shape(made.init, jax.random.key(0))
+        after, metrics = jax.eval_shape(made.step, before)
+    kinds = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) for state in (before, after)]
+    assert kinds[0] == kinds[1]
+    assert {leaf.shape for leaf in metrics.values()} == {()} and "validation_regret" in metrics
+    assert set(jax.eval_shape(made.export, after)) == {"best", "pretrained"}
+
+
+def test_precision_is_that_of_the_transformer_and_half_where_an_accelerator_is_meant():
+    assert {name for name, preset in METABO_PRESETS.items() if preset.config.model.precision != "float32"} == {"nap"}
+    settings = METABO_PRESETS["nap"].config.model.settings
+    assert settings["precision"] == "bfloat16"
+    assert make_nap(**settings).network.dtype == jax.numpy.bfloat16
+    assert make_nap(**NAPConfig().settings).network.dtype == jax.numpy.float32
+    older = {field: value for field, value in encode(NAPConfig()).items() if field != "precision"}
+    assert decode(older, METABO_CONFIG_TYPES).precision == "float32"
 
 
 def test_presets_differ_from_each_other_in_what_their_names_say():

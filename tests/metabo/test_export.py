@@ -57,7 +57,7 @@ def lenient():
 
 
 def test_types_are_named_in_the_settings(lenient, params, tmp_path):
-    save_nap(tmp_path, {**SMALL, "dtype": "bfloat16"}, params, {"head": "ei"})
+    save_nap(tmp_path, {**SMALL, "precision": "bfloat16"}, params, {"head": "ei"})
     rough = scores(load_nap(tmp_path))
     save_nap(tmp_path / "fine", SMALL, params, {"head": "ei"})
     fine = scores(load_nap(tmp_path / "fine"))
