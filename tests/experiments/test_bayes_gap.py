@@ -106,7 +106,6 @@ def with_the_answer(example):
 @pytest.mark.parametrize("leaks", [False, True])
 def test_training_falls_below_the_floor_if_and_only_if_its_contexts_hold_the_answer(leaks, monkeypatch):
     """What leaks here is the first action of a context: the best arm stands in its place."""
-
     sees = with_the_answer if leaks else lambda example: example
 
     def questions(*args, **options):
@@ -131,5 +130,6 @@ def test_training_closes_the_gap():
     for _ in range(30):
         state, metrics = step(state)
         trace.append({name: float(value) for name, value in metrics.items()})
+    assert step._cache_size() == 1
     assert trace[-1]["bayes_gap/10"] < 0.8 * trace[0]["bayes_gap/10"]
     assert trace[-1]["loss"] < trace[0]["loss"] < np.log(5.0) + 0.1
