@@ -167,6 +167,13 @@ def expert_action(domain: Domain, observation: Any, params: Any, key: Array) -> 
     return answer if domain.is_continuous else pick(jnp.log(jnp.maximum(answer, 1e-30)), key, greedy=False)
 
 
+def require_expert(domain: Domain) -> None:
+    """Raises the ValueError of a domain that has no expert, before anything is compiled that would ask it."""
+    key = jax.random.key(0)
+    params = jax.eval_shape(domain.family.sample, key).params
+    jax.eval_shape(domain.expert, jax.eval_shape(domain.sample_query, key, params), params)
+
+
 def random_action(domain: Domain, key: Array, shape: tuple[int, ...] = ()) -> Array:
     """Returns `shape` uniform actions: of the discrete ones, or vectors in [-1, 1]^A; consumes the key."""
     if domain.is_continuous:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from envs.domain import Domain
-from metarl.incontext.agent import random_action
+from metarl.incontext.agent import random_action, require_expert
 from metarl.incontext.collect import Collect
 from metarl.incontext.context import Answered, Context
 from metarl.incontext.dpt import Example
@@ -77,8 +77,9 @@ def expert_questions(
             `exp(r / temperature)`: the good ones count more where experts err (reward-weighted DPT).
 
     Raises:
-        ValueError: if the domain hides from the model what its expert goes by.
+        ValueError: if the domain has no expert, or hides from the model what its expert goes by.
     """
+    require_expert(domain)
     if not domain.shows_state:
         raise ValueError(
             f"{domain.name} hides what the expert goes by, so that no context tells the answers in decision "

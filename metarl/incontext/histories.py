@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from envs.domain import Domain
-from metarl.incontext.agent import Transition, choose, expert_action, random_action
+from metarl.incontext.agent import Transition, choose, expert_action, random_action, require_expert
 
 History = Callable[[Any, Array], Transition]
 """`history(params, key) -> transitions [E, T]` of E episodes of one learner in the task with these params; consumes the
@@ -72,8 +72,9 @@ def noisy_expert_history(domain: Domain, *, num_episodes: int, min_noise: float 
     It reaches that after `share` of the steps and stays there.
 
     Raises:
-        ValueError: if num_episodes is below 1, or a share outside [0, 1].
+        ValueError: if num_episodes is below 1, a share outside [0, 1], or the domain has no expert.
     """
+    require_expert(domain)
     if not (0.0 <= min_noise <= 1.0 and 0.0 < share <= 1.0):
         raise ValueError(f"min_noise is {min_noise} and share {share}; both must lie in [0, 1], the latter above 0")
 

@@ -18,6 +18,8 @@ from metarl.incontext.baselines import baselines_for
 from metarl.incontext.collect import make_collect
 from metarl.incontext.examples import expert_questions, fresh_examples
 from metarl.incontext.export import load_model, save_model
+from metarl.incontext.histories import noisy_expert_history
+from metarl.incontext.model import make_codec
 
 ARENA = "navigation@horizon=6,grid=8"
 HEADS = pytest.mark.parametrize("head", ["binned", "mixture"])
@@ -168,6 +170,21 @@ def test_contexts_hold_actions_from_the_box(behaviour):
 def test_the_most_probable_continuous_action_is_not_asked_of_a_belief():
     with pytest.raises(ValueError, match="none of which is the most probable; sample them"):
         belief_agent(make_domain(ARENA), greedy=True)
+
+
+def test_a_domain_without_an_expert_is_refused_before_anything_is_compiled():
+    domain = make_domain(ARENA)
+
+    def refuse(*_):
+        raise ValueError("has no expert")
+
+    lacking = domain._replace(expert=refuse)
+    for make in (
+        lambda: expert_questions(lacking, make_codec([domain])),
+        lambda: noisy_expert_history(lacking, num_episodes=2),
+    ):
+        with pytest.raises(ValueError, match="has no expert"):
+            make()
 
 
 def test_continuous_actions_need_a_head_for_them():
