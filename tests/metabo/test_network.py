@@ -43,7 +43,7 @@ def test_half_precision_is_that_of_the_transformer_alone_and_says_nearly_the_sam
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, strict=True), exact.params, rough.params)
     for low, full in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert low.dtype == full.dtype == jnp.float32 and jnp.isfinite(low).all()
-        # Tokens reach 3, a rounding is 2**-9 of that and some four add up: 0.02; heads sum 16 of these by weights of 0.4
+        # Tokens reach 3, a rounding is 2**-9 of that, some four add up: 0.02; heads sum 16 of these by weights of .4
         np.testing.assert_allclose(low, full, atol=2.0**-4 * max(float(jnp.abs(full).max()), 1.0))
     assert (found[0].reading.mean != expected[0].reading.mean).any()
 
