@@ -1,30 +1,33 @@
 """The pages of an evaluation of agents that learn in context, and of an exported model beside which its own lies."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from analysis.figure import Picture, save_picture
-from analysis.incontext import acting_pictures, lead_words, results_section
-from analysis.incontext_load import Examined, read_curves, read_outcomes
-from analysis.incontext_training import loss_curve
-from analysis.load import Run, flatten
+from analysis.incontext_load import Results, read_results
+from analysis.incontext_results import acting_pictures, results_section
+from analysis.incontext_rooms import room_pictures, rooms_section
+from analysis.incontext_training import lead_words, loss_curve
+from analysis.load import flatten
 from analysis.page import Html, details, pairs, picture_block, section, tag
 from analysis.provenance import how_evaluated, save_page
 from metarl.incontext.export import load_model
 
-NO_CURVES = "Curves are not kept with the evaluation, so that tables are all there is of what was done online."
-
+WORDS = (
+    "Models, and rivals where there are any, act in the same held-out tasks{envs}. Weights are frozen: all that is "
+    "learned there is learned in the context."
+)
 KEPT = "Loss on fresh training tasks; of the run's curve the model keeps means over equal blocks of steps."
 
 
 def is_acting_evaluation(content: Mapping[str, Any]) -> bool:
     """Returns whether the content of an evaluation file is about agents that learn in context."""
     rows = [row for row in content.get("rows", ()) if isinstance(row, Mapping)]
-    return any("mode" in (row.get("setting") or {}) for row in rows)
+    return any(isinstance(row.get("setting"), Mapping) and "mode" in row["setting"] for row in rows)
 
 
 def write_acting_evaluation_report(file: Path) -> Path:
@@ -36,18 +39,19 @@ def write_acting_evaluation_report(file: Path) -> Path:
     Raises:
         ValueError: if a file is not what it should be.
     """
-    examined = _examined(file, file.with_suffix(".npz"), {})
-    acting = _acting(examined, file.with_suffix(".figures"))
-    content = json.loads(file.read_text(encoding="utf-8"))
-    head = [tag("h1", file.stem), tag("p", lead_words({}, ()), class_="lead"), _note(examined)]
-    body = [results_section(examined, acting), how_evaluated(content)]
-    return save_page(file.with_suffix(".html"), file.stem, *head, *body)
+    results = read_results(file, file.with_suffix(".npz"))
+    envs = f" of {' and '.join(results.envs)}" if results.envs else ""
+    head = [tag("h1", file.stem), tag("p", WORDS.format(envs=envs), class_="lead")]
+    acting = _acting(results, file.with_suffix(".figures"))
+    how = how_evaluated(json.loads(file.read_text(encoding="utf-8")))
+    return save_page(file.with_suffix(".html"), file.stem, *head, acting, how)
 
 
 def write_model_report(directory: Path, out: Path) -> Path:
     """Returns the path of `report.html` of an exported model, written into `out` with `figures/` beside it.
 
-    Results are those of the evaluation file beside the model, if there is one. An older page in `out` is replaced.
+    Results are those of the evaluation file beside the model, if there is one. Where the model was trained on Dark
+    Rooms, it acts in one for pictures of its policy. An older page in `out` is replaced.
 
     Args:
         directory: holds `model.npz` and `model.json`.
@@ -56,45 +60,39 @@ def write_model_report(directory: Path, out: Path) -> Path:
     Raises:
         ValueError: if the model or the evaluation is damaged.
     """
-    model, file = load_model(directory), directory / "evaluation.json"
-    config, name = model.record.get("config") or {}, directory.resolve().name
-    examined = _examined(file, directory / "curves.npz", config)
-    acting = _acting(examined, out / "figures")
-    curve = {key: np.asarray(values, np.float64) for key, values in (model.record.get("curve") or {}).items()}
-    training = loss_curve(curve, examined.updates_per_step)
-    if training is not None:
-        training = training._replace(caption=KEPT)
-        save_picture(training, out / "figures")
+    model, file, figures = load_model(directory), directory / "evaluation.json", out / "figures"
+    config, name = {"env": model.env} | (model.record.get("config") or {}), directory.resolve().name
+    acting = _acting(read_results(file, directory / "curves.npz"), figures)
+    rooms = room_pictures(model)
+    training = _training(model.record.get("curve") or {}, config)
+    _save([*rooms, *training], figures)
     settings = flatten({"settings": model.settings, "record": model.record})
-    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     body = [
         tag("h1", name),
-        tag("p", lead_words(config, examined.trained_envs), class_="lead"),
-        _note(examined),
+        tag("p", lead_words(config), class_="lead"),
         details(f"What is recorded of the model ({len(settings)} settings)", pairs(settings.items())),
-        results_section(examined, acting),
-        section("Training", picture_block(training)) if training is not None else "",
-        how_evaluated(content),
+        acting,
+        rooms_section(rooms),
+        section("Training", *map(picture_block, training)) if training else "",
+        how_evaluated(json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}),
     ]
     return save_page(out / "report.html", name, *body)
 
 
-def _examined(file: Path, curves: Path, config: Mapping[str, Any]) -> Examined:
-    """Returns what an evaluation holds in the form of a run, which has nothing else but a configuration."""
-    nothing: dict[str, Any] = {"sessions": (), "metrics": {}, "status": None, "evaluation": {}, "rows": ()}
-    run = Run(directory=file.parent, config=dict(config), rule={}, lives={}, probe={}, absent=(), **nothing)
-    outcomes = read_outcomes(file)
-    env = next((setting.env for setting in outcomes), "")
-    return Examined(run, outcomes, read_curves(curves, env), absent=())
+def _acting(results: Results, figures: Path) -> Html:
+    """Returns the section about acting, whose pictures are saved."""
+    acting = acting_pictures(results)
+    _save((picture for found in acting.values() for picture in found.values()), figures)
+    return results_section(results, acting)
 
 
-def _acting(examined: Examined, figures: Path) -> dict[str, dict[str, Picture]]:
-    """Returns the pictures of every domain by mode, which are saved."""
-    acting = {env: acting_pictures(examined, env) for env in examined.envs}
-    for picture in (picture for found in acting.values() for picture in found.values()):
-        save_picture(picture, figures)
-    return acting
+def _training(curve: Mapping[str, Any], config: Mapping[str, Any]) -> list[Picture]:
+    """Returns the picture of the loss, as far as the record of a model has it."""
+    metrics = {name: np.asarray(values, np.float64) for name, values in curve.items()}
+    picture = loss_curve(metrics, int(config.get("updates_per_step") or 1))
+    return [] if picture is None else [picture._replace(caption=KEPT)]
 
 
-def _note(examined: Examined) -> Html | str:
-    return tag("p", NO_CURVES, class_="note") if examined.outcomes and not examined.curves else ""
+def _save(pictures: Iterable[Picture], directory: Path) -> None:
+    for picture in pictures:
+        save_picture(picture, directory)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,10 +78,10 @@ class Series(NamedTuple):
 
 
 def read_outcomes(path: Path) -> dict[Setting, list[Outcome]]:
-    """Returns the outcomes of every setting of an evaluation file in its order; none if there is no such file.
+    """Returns the outcomes of every setting of an evaluation file, in its order; none if there is no such file.
 
     Raises:
-        ValueError: if the evaluation file is damaged or of another schema.
+        ValueError: if the file is damaged or of another schema.
     """
     found: dict[Setting, list[Outcome]] = {}
     if not path.is_file():
@@ -131,28 +132,40 @@ def read_curves(path: Path, env: str) -> dict[Series, Curve]:
     return {series: Curve(part["mean"], part["error"]) for series, part in parts.items()}
 
 
+class Results(NamedTuple):
+    """What an examination in held-out tasks found."""
+
+    outcomes: dict[Setting, list[Outcome]]
+    """Results by where they were measured; empty if nothing was examined."""
+    curves: dict[Series, Curve]
+    """Curves over pulls and episodes; empty if they were not saved."""
+
+    @property
+    def envs(self) -> list[str]:
+        """The domains acted in, which need not be those of training."""
+        return list(dict.fromkeys(setting.env for setting in self.outcomes))
+
+
+def read_results(evaluation: Path, curves: Path) -> Results:
+    """Returns what an evaluation file (JSON) and its curves (npz) hold; either may be absent.
+
+    Raises:
+        ValueError: if one of them is damaged.
+    """
+    outcomes = read_outcomes(evaluation)
+    # Curves name no domain where there is one; it need not be that of training, and the rows always name it.
+    return Results(outcomes, read_curves(curves, next((setting.env for setting in outcomes), "")))
+
+
 class Examined(NamedTuple):
     """A pretraining run and what its examination found."""
 
     run: Run
     """What every run holds."""
-    outcomes: dict[Setting, list[Outcome]]
-    """Results by where they were measured; empty if not examined."""
-    curves: dict[Series, Curve]
-    """Curves over pulls and episodes; empty if not examined."""
+    results: Results
+    """Results in held-out tasks; empty if not examined."""
     absent: tuple[str, ...]
     """Paths among PIECES that do not exist."""
-
-    @property
-    def trained_envs(self) -> list[str]:
-        """The domains that the model was trained on, as far as the configuration says."""
-        configured = self.run.config.get("env") or []
-        return [configured] if isinstance(configured, str) else [str(env) for env in configured]
-
-    @property
-    def envs(self) -> list[str]:
-        """The domains that the model was examined in."""
-        return list(dict.fromkeys(setting.env for setting in self.outcomes))
 
     @property
     def updates_per_step(self) -> int:
@@ -166,12 +179,14 @@ def load_examined(directory: Path) -> Examined:
     Raises:
         ValueError: if the path is not a run directory, or a file in it is damaged.
     """
-    run, outcomes = load_run(directory), read_outcomes(directory / "evaluation.json")
-    # Curves name no domain where there is one; it need not be that of training, and the rows always name it.
-    env = next((setting.env for setting in outcomes), "")
     return Examined(
-        run,
-        outcomes,
-        read_curves(directory / "export/curves.npz", env),
+        load_run(directory),
+        read_results(directory / "evaluation.json", directory / "export/curves.npz"),
         tuple(piece for piece in PIECES if not (directory / piece).is_file()),
     )
+
+
+def trained_envs(config: Mapping[str, Any]) -> list[str]:
+    """Returns the domains that a configuration trains on; none if it is empty."""
+    envs = config.get("env") or []
+    return [envs] if isinstance(envs, str) else [str(env) for env in envs]

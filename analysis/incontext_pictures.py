@@ -1,6 +1,5 @@
 """Pictures of acting in context: regret over pulls, returns over episodes, decisions after given data."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -36,18 +35,19 @@ PROTOCOL_WORDS = {
 """When the context grows, as titles."""
 SCRATCH = "scratch"
 """The protocol of those who have no context; they are drawn beside all others."""
-OFFLINE_WORDS = {"frozen": "context: the data set", "stepwise": "context: the data set, then every step"}
-"""The same where data were given."""
+OFFLINE_WORDS = {
+    "": "context: the data set",
+    "frozen": "context: the data set",
+    "stepwise": "context: the data set, then every step",
+    "frozen-expert": "context: an expert's data",
+    "stepwise-expert": "context: an expert's data, then every step",
+}
+"""The same where data were given; decisions in bandits name no protocol unless it says who gathered."""
 BANDS = "Lines: means over held-out tasks, the same for all arms. Bands: 1.96 standard errors either way."
 LEGEND_COLUMNS = 5
 """As many of the longest names as fit beside each other."""
 HEADROOM = 1.15
 """How far a linear panel reaches above the last line that it must show."""
-
-
-def slug(env: str) -> str:
-    """Returns a domain's name fit for a file."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", env).strip("-")
 
 
 def regret_curves(env: str, curves: Mapping[Series, Curve]) -> Picture:
@@ -166,10 +166,9 @@ def return_curves(env: str, curves: Mapping[Series, Curve]) -> Picture:
 
 
 def offline_curves(env: str, outcomes: Mapping[Setting, Sequence[Outcome]]) -> Picture:
-    """Returns how good decisions are after data sets of different sizes, gathered as for training.
+    """Returns how good decisions are after data sets of different sizes, a panel for each way to use them.
 
-    Suboptimality of one decision (bandits) has a logarithmic axis; returns of an episode have a linear one, with a
-    panel for each protocol.
+    Suboptimality of one decision (bandits) has a logarithmic axis; returns of an episode have a linear one.
 
     Raises:
         ValueError: if there is no outcome of acting offline in the domain.
@@ -177,16 +176,17 @@ def offline_curves(env: str, outcomes: Mapping[Setting, Sequence[Outcome]]) -> P
     found = {setting: rows for setting, rows in outcomes.items() if (setting.env, setting.mode) == (env, "offline")}
     if not found:
         raise ValueError(f"there are no results of acting offline in {env!r}; examine the run in that mode")
-    is_bandit = any(setting.metric == "suboptimality" for setting in found)
-    numbers: dict[str, np.ndarray] = {}
+    is_bandit, numbers = any(setting.metric == "suboptimality" for setting in found), {}
     with style():
-        figure, axes = make_figure(1, min(len(found), 3), height=3.4, sharey=True)
+        num_columns = 2 if len(found) == 4 else min(len(found), 3)
+        figure, axes = make_figure(-(-len(found) // num_columns), num_columns, height=3.4, sharey=True)
         for axis, (setting, rows) in zip(axes.flat, found.items(), strict=False):
             drawn = _draw_sizes(axis, rows, is_log=is_bandit)
             numbers |= {f"{setting.protocol or 'all'}/{name}": values for name, values in drawn.items()}
             axis.set_xlabel("transitions in the data set")
             axis.set_title(OFFLINE_WORDS.get(setting.protocol, setting.protocol), fontsize=8.5)
-        axes[0, 0].set_ylabel("suboptimality of the decision" if is_bandit else "return of an episode")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("suboptimality of the decision" if is_bandit else "return of an episode")
         hide_unused(axes, len(found))
         acting_legend(figure, axes)
     what = (
@@ -194,8 +194,8 @@ def offline_curves(env: str, outcomes: Mapping[Setting, Sequence[Outcome]]) -> P
         if is_bandit
         else "The return of one episode"
     )
-    caption = f"{what}, after a given data set that was gathered as for training; its first n transitions count. "
-    return Picture("offline", "Acting on given data", caption + BANDS, figure, numbers)
+    how = "gathered as for training, or by an expert where that is said; its first n transitions count. "
+    return Picture("offline", "Acting on given data", f"{what}, after a given data set {how}{BANDS}", figure, numbers)
 
 
 def _draw_sizes(axis: Axes, rows: Sequence[Outcome], *, is_log: bool) -> dict[str, np.ndarray]:

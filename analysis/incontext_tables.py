@@ -27,7 +27,7 @@ def group_of(arm: str) -> str:
 
 
 def protocol_words(setting: Setting) -> str:
-    """Returns when the context grew; nothing where there is only one way."""
+    """Returns when the context grew, or whose data it holds; nothing where there is only one way."""
     return (OFFLINE_WORDS if setting.mode == "offline" else PROTOCOL_WORDS).get(setting.protocol, setting.protocol)
 
 

@@ -1,6 +1,7 @@
-"""Pictures of pretraining: the loss, and how far predictions are from the exact posterior."""
+"""Pretraining in words and pictures: the loss, and how far predictions are from the exact posterior."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -9,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.curves import running_mean, smoothing_window
 from analysis.figure import INK, Picture, arm_style, horizon_colours, make_figure, shared_legend, style
+from analysis.incontext_load import trained_envs
 from analysis.incontext_pictures import plain_ticks, point_ticks
 
 TRAINING_PANELS = {
@@ -20,6 +22,29 @@ TRAINING_PANELS = {
 """Metrics of training and their titles; returns are recorded where a model acts while it is trained."""
 FINAL_SHARE = 0.1
 """Share of the steps, the last ones, over which final numbers are averaged."""
+LEARNERS = {
+    "DPTConfig": (
+        "A transformer was shown data sets from newly drawn tasks{envs} and asked, for one observation after another, "
+        "which action the optimal policy takes (decision pretraining)."
+    ),
+    "ADConfig": (
+        "A transformer was shown learning histories from newly drawn tasks{envs} and asked which action the learner "
+        "took next (algorithm distillation)."
+    ),
+    "RL2Config": (
+        "A recurrent network was trained by reinforcement learning over several episodes in each newly drawn task"
+        "{envs}, its hidden state being all that lasts from one to the next (RL²)."
+    ),
+}
+"""What training was, by the type of the learner's configuration."""
+AFTERWARDS = " Here it acts in held-out tasks with frozen weights: all that it learns there, it learns in its context."
+
+
+def lead_words(config: Mapping[str, Any]) -> str:
+    """Returns the first paragraph of a page: how the model was trained, as far as a configuration tells."""
+    learner, envs = (config.get("learner") or {}).get("type"), trained_envs(config)
+    words = LEARNERS.get(str(learner), "A model was pretrained on newly drawn tasks{envs}.")
+    return words.format(envs=f" of {' and '.join(envs)}" if envs else "") + AFTERWARDS
 
 
 def probe_lengths(metrics: Mapping[str, np.ndarray]) -> list[int]:

@@ -17,7 +17,8 @@ class PlotArguments:
 
     Of a run: results, meta-training and what the rule does. Of an evaluation file: tables and learning curves. Of an
     exported rule with a drift function (LPO), or one of the zoo: the drift over ratio, advantage and life. Of an
-    exported model, or one of the zoo: what it was measured to do, as far as that is kept with it.
+    exported model, or one of the zoo: what it was measured to do, as far as that is kept with it, and what it does in a
+    Dark Room, if it was trained in one.
     """
 
     run: Annotated[Path, tyro.conf.Positional]

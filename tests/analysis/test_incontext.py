@@ -69,12 +69,13 @@ def write_examination(directory, *envs):
     np.savez(directory / "export/curves.npz", **{name: values.astype(np.float32) for name, values in arrays.items()})
 
 
-def write_model(directory, *envs):
+def write_model(directory, *envs, **record):
     """Exports a model that has learned nothing."""
     settings = asdict(ModelConfig(width=8, num_layers=1, num_heads=1, activation="relu"))
     model = make_model([make_domain(env) for env in envs], **settings)
     params = jax.device_get(model.init(jax.random.key(0)))
-    save_model(directory / "export", settings, envs, params, {"run": "x", "config": {"learner": {"type": "DPTConfig"}}})
+    config = {"learner": {"type": "DPTConfig"}, "updates_per_step": 5}
+    save_model(directory / "export", settings, envs, params, {"run": "x", "config": config} | record)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from analysis.incontext_load import Series, Setting, load_examined, read_curves, read_outcomes
+from analysis.incontext_load import Series, Setting, load_examined, read_curves, read_outcomes, trained_envs
 
 INTERVAL = {"iqm": 1.0, "low": 0.5, "high": 1.5, "confidence": 0.95}
 
@@ -84,5 +84,6 @@ def test_damaged_curves_are_refused(tmp_path, arrays, words):
 def test_what_a_run_lacks_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"env": ["bandit"], "updates_per_step": 5}')
     examined = load_examined(tmp_path)
-    assert examined.trained_envs == ["bandit"] and examined.envs == [] and examined.updates_per_step == 5
+    assert trained_envs(examined.run.config) == ["bandit"] and examined.updates_per_step == 5
+    assert examined.results.envs == [] and examined.results.curves == {}
     assert "export/model.npz" in examined.absent and "config.json" not in examined.absent

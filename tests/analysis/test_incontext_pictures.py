@@ -13,7 +13,6 @@ from analysis.incontext_pictures import (
     point_ticks,
     regret_curves,
     return_curves,
-    slug,
 )
 from metarl.experiments.findings import Curve
 
@@ -141,6 +140,20 @@ def test_returns_after_data_sets_are_linear_with_a_panel_for_each_protocol():
     np.testing.assert_array_equal(picture.numbers["stepwise/dpt/mean"], [0.0, -2.0, 4.0])
 
 
+def test_data_of_an_expert_have_panels_of_their_own():
+    rows = next(iter(suboptimality(dpt=(0.0, -2.0, 4.0)).values()))
+    ways = ("frozen", "stepwise", "frozen-expert", "stepwise-expert")
+    picture = offline_curves("d", {Setting("d", "offline", way, "return", "context"): rows for way in ways})
+    titles = [axis.get_title(loc="left") for axis in picture.figure.axes]
+    assert len(titles) == 4 and titles[2:] == [
+        "context: an expert's data",
+        "context: an expert's data, then every step",
+    ]
+    bandit = {Setting("b", "offline", way, "suboptimality", "context"): rows for way in ("", "frozen-expert")}
+    titles = [axis.get_title(loc="left") for axis in offline_curves("b", bandit).figure.axes]
+    assert titles == ["context: the data set", "context: an expert's data"]
+
+
 @pytest.mark.parametrize("draw", [regret_curves, return_curves, offline_curves])
 def test_a_domain_without_numbers_is_refused(draw):
     with pytest.raises(ValueError, match="'elsewhere'"):
@@ -172,7 +185,3 @@ def test_long_curves_are_drawn_at_points_that_are_even_in_the_logarithm():
     assert at[0] == 0 and at[-1] == 1999 and len(at) <= MAX_POINTS and np.all(np.diff(at) > 0)
     steps = np.diff(np.log(at[at >= 200] + 1.0))
     np.testing.assert_allclose(steps, np.log(2000.0) / (MAX_POINTS - 1), atol=1.0 / 200.0)  # rounding to whole points
-
-
-def test_names_of_files_are_plain():
-    assert slug("darkroom@size=5,horizon=25") == "darkroom-size-5-horizon-25"

@@ -1,6 +1,7 @@
 """Tables of acting in context: their cells, their order and the sentence above them."""
 
 import re
+from html import unescape
 
 import numpy as np
 import pytest
@@ -72,6 +73,16 @@ def test_the_verdict_is_about_the_last_point(setting, words):
     champion = "empirical mean, 4.000 ± 0.784" if setting is REGRET else "uniform, 7.000 ± 1.372"
     assert sentence.startswith(words) and f"the best classical algorithm is {champion}" in sentence
     assert sentence.endswith("the best exact reference is exact P(a*), greedy, 1.000 ± 0.196.")
+
+
+def test_tables_and_verdicts_say_whose_data_were_given():
+    given = [
+        Setting("bandit", "offline", protocol, "suboptimality", "context") for protocol in ("", "frozen-expert")
+    ] + [Setting("darkroom", "offline", protocol, "return", "context") for protocol in ("stepwise", "stepwise-expert")]
+    words = ["the data set", "an expert's data", "the data set, then every step", "an expert's data, then every step"]
+    for setting, whose in zip(given, words, strict=True):
+        assert f"Context: {whose}. Mean" in unescape(str(outcome_table(setting, outcomes(dpt=(2.0, 5.0)))))
+        assert f"(context: {whose})" in verdict(setting, outcomes(dpt=(2.0, 5.0)))
 
 
 def test_without_a_model_there_is_no_verdict():

@@ -53,7 +53,7 @@ def test_a_pretrained_model_of_the_zoo_has_a_page_of_what_it_was_measured_to_do(
     answer = cli("plot", "dpt-bandit", "--out", tmp_path)
     assert answer.code == 0 and answer.out == f"report: {tmp_path / 'report.html'}\n", answer.err
     page = (tmp_path / "report.html").read_text()
-    assert "<h1>dpt-bandit</h1>" in page and "after 500 pulls" in page and "Curves are not kept" in page
+    assert "<h1>dpt-bandit</h1>" in page and "after 500 pulls" in page and "Curves were not saved" in page
 
 
 @pytest.mark.slow

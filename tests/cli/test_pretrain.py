@@ -12,6 +12,7 @@ import pytest
 from metarl import zoo
 from metarl.cli import main
 from metarl.cli.zoo import pack
+from metarl.experiments.findings import Findings
 from metarl.experiments.pretrain_config import PRETRAIN_CONFIG_TYPES
 from metarl.experiments.pretrain_presets import PRETRAIN_PRESETS
 from metarl.incontext.export import load_model
@@ -85,7 +86,21 @@ def test_a_model_is_evaluated_where_arms_are_fewer_and_noise_is_other(finished, 
     assert same[0] == same[1]
     assert out.with_suffix(".npz").is_file() and f"report:  {out.with_suffix('.html')}" in answer.out
     page = out.with_suffix(".html").read_text()
-    assert "after 12 pulls" in page and "Cumulative regret" in page and "Curves are not kept" not in page
+    assert "after 12 pulls" in page and "Cumulative regret" in page and "Curves were not saved" not in page
+
+
+def test_how_models_are_examined_is_said_on_the_command_line(finished, cli, tmp_path, monkeypatch):
+    told = []
+
+    def examine(contestants, domain, config, **options):
+        told.append((options["acts_greedily"], options["contexts"]))
+        return Findings([], {})
+
+    monkeypatch.setattr("metarl.experiments.examine_model.examine_models", examine)
+    monkeypatch.setattr("analysis.evaluation.write_evaluation_report", lambda file: file)
+    for words in ((), ("--greedy", "--contexts", "behaviour", "expert")):
+        assert cli("evaluate", finished, *words, "--out", tmp_path / "found.json").code == 0
+    assert told == [(False, ("behaviour",)), (True, ("behaviour", "expert"))]
 
 
 def test_bad_input_is_refused(finished, refused, tmp_path):
@@ -93,6 +108,7 @@ def test_bad_input_is_refused(finished, refused, tmp_path):
     refused("evaluate", finished, "--env", "bandid", mentions=["no in-context domain", "did you mean bandit"])
     refused("evaluate", finished, "--baseline", "luck", mentions=["no baseline 'luck'"])
     refused("evaluate", finished, "--tasks", 0, mentions=["acting.num_tasks is 0"])
+    refused("evaluate", finished, "--contexts", "--mode", "offline", mentions=["contexts is empty"])
     refused("evaluate", finished, "--out", tmp_path, mentions=["is a directory"])
     refused("pretrain", "--preset", "dpt", mentions=["no preset 'dpt'", "dpt-bandit-cpu"])
     refused("pretrain", "--env", "bandit@arms=3", "--runs", tmp_path, mentions=["arms=3", "num_arms"])
