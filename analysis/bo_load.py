@@ -23,7 +23,7 @@ PIECES = {
     "export/curves.npz": "regret along the evaluations of every trajectory",
 }
 """The files of a run that a report is made of, relative to it, in words."""
-TRAINED = ("nap", "np-ei", "np-ei-pretrained")
+TRAINED = ("nap", "np-ei", "np-ucb", "np-ts", "np-ei-pretrained")
 MODEL_ARMS = (*TRAINED, *(f"{arm}-oracle-normalised" for arm in TRAINED))
 """Arms that the run trained, the one that counts most first."""
 NUM_RESAMPLES = 2000
