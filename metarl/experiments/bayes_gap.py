@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 
 from envs.domain import Belief, Domain
 from metarl.experiments.base import Metrics
-from metarl.experiments.pretrain_config import DPTConfig, PretrainConfig
+from metarl.experiments.pretrain_config import PretrainConfig
+from metarl.experiments.pretrain_learners import DPTConfig
 from metarl.incontext.agent import Transition
 from metarl.incontext.collect import make_collect
 from metarl.incontext.context import Context

@@ -13,7 +13,8 @@ from metarl.experiments.base import Experiment, Metrics
 from metarl.experiments.bayes_gap import make_probe
 from metarl.experiments.optimiser import build_optimiser
 from metarl.experiments.pretrain_batches import context_length, make_batches, make_self_play, steps_drawn
-from metarl.experiments.pretrain_config import PretrainConfig, RL2Config
+from metarl.experiments.pretrain_config import PretrainConfig
+from metarl.experiments.pretrain_learners import RL2Config
 from metarl.experiments.pretrain_rl2 import make_rl2_pretraining
 from metarl.experiments.pretrain_state import Pretraining, PretrainState
 from metarl.incontext.build import make_model

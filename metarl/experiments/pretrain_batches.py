@@ -9,8 +9,9 @@ from jaxtyping import Array, Int
 
 from envs.domain import Domain
 from envs.domains import make_domain
-from metarl.experiments.pretrain_config import ADConfig, DPTConfig, PretrainConfig, RL2Config
+from metarl.experiments.pretrain_config import PretrainConfig
 from metarl.experiments.pretrain_corpus import stored_examples
+from metarl.experiments.pretrain_learners import ADConfig, DPTConfig, RL2Config
 from metarl.incontext.collect import Collect, make_collect
 from metarl.incontext.context import OrderedContext
 from metarl.incontext.dpt import DPT, Example

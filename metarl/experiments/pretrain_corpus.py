@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from envs.domain import Domain
-from metarl.experiments.pretrain_config import DPTConfig, PretrainConfig
+from metarl.experiments.pretrain_config import PretrainConfig
+from metarl.experiments.pretrain_learners import DPTConfig
 from metarl.incontext.context import Answered
 from metarl.incontext.corpus import load_corpus
 from metarl.incontext.dpt import DPT, Example

@@ -3,15 +3,8 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-from metarl.experiments.pretrain_config import (
-    ActingConfig,
-    ADConfig,
-    DPTConfig,
-    ModelConfig,
-    PretrainConfig,
-    RL2Config,
-    TrainingConfig,
-)
+from metarl.experiments.pretrain_config import ActingConfig, ModelConfig, PretrainConfig, TrainingConfig
+from metarl.experiments.pretrain_learners import ADConfig, DPTConfig, RL2Config
 
 
 class PretrainPreset(NamedTuple):

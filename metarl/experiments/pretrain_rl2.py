@@ -10,7 +10,8 @@ from jaxtyping import Array
 from envs.domain import Domain
 from metarl.experiments.base import Experiment, Metrics
 from metarl.experiments.optimiser import build_optimiser
-from metarl.experiments.pretrain_config import ModelConfig, PretrainConfig, RL2Config, TrainingConfig
+from metarl.experiments.pretrain_config import ModelConfig, PretrainConfig, TrainingConfig
+from metarl.experiments.pretrain_learners import RL2Config
 from metarl.experiments.pretrain_state import Pretraining, PretrainState
 from metarl.incontext.rl2 import RL2State, rl2
 from populations.mesh import split

@@ -15,7 +15,13 @@ from metarl.run.errors import Interrupted
 ROOT = Path(__file__).parents[2]
 RUN, SPREAD_RUN = (f"metarl/cli/run_arguments.py#{name}" for name in ("RunArguments", "SpreadRunArguments"))
 DISCOVER = (RUN, "metarl/cli/discover.py", "metarl/experiments/config.py", "metarl/experiments/agent_config.py")
-PRETRAIN = (RUN, SPREAD_RUN, "metarl/cli/pretrain.py", "metarl/experiments/pretrain_config.py")
+PRETRAIN = (
+    RUN,
+    SPREAD_RUN,
+    "metarl/cli/pretrain.py",
+    "metarl/experiments/pretrain_config.py",
+    "metarl/experiments/pretrain_learners.py",
+)
 TEACH = (RUN, "metarl/cli/teach.py", "metarl/experiments/teach_config.py", "metarl/experiments/agent_config.py")
 METABO = (
     RUN,

@@ -16,14 +16,8 @@ from metarl.experiments.metabo import make_metabo
 from metarl.experiments.metabo_policy import POLICY_METRICS
 from metarl.experiments.metabo_presets import SMOKE as METABO_SMOKE
 from metarl.experiments.pretrain import make_pretraining
-from metarl.experiments.pretrain_config import (
-    ADConfig,
-    DPTConfig,
-    ModelConfig,
-    PretrainConfig,
-    RL2Config,
-    TrainingConfig,
-)
+from metarl.experiments.pretrain_config import ModelConfig, PretrainConfig, TrainingConfig
+from metarl.experiments.pretrain_learners import ADConfig, DPTConfig, RL2Config
 from metarl.experiments.teach import make_teaching
 from metarl.experiments.teach_config import CubesConfig, TeachConfig
 from metarl.run.dispatch import RESERVED

@@ -10,14 +10,8 @@ import pytest
 from metarl.experiments import pretrain
 from metarl.experiments.pretrain import make_pretraining
 from metarl.experiments.pretrain_batches import context_length, spread_sizes
-from metarl.experiments.pretrain_config import (
-    ADConfig,
-    DPTConfig,
-    ModelConfig,
-    PretrainConfig,
-    RL2Config,
-    TrainingConfig,
-)
+from metarl.experiments.pretrain_config import ModelConfig, PretrainConfig, TrainingConfig
+from metarl.experiments.pretrain_learners import ADConfig, DPTConfig, RL2Config
 from metarl.experiments.pretrain_presets import PRETRAIN_PRESETS
 from metarl.incontext.agent import InContextAgent
 from metarl.incontext.deploy import make_deploy

@@ -9,15 +9,9 @@ import pytest
 
 from envs.domains import make_domain
 from metarl.experiments.pretrain import make_pretraining
-from metarl.experiments.pretrain_config import (
-    PRETRAIN_CONFIG_TYPES,
-    ADConfig,
-    DPTConfig,
-    ModelConfig,
-    PretrainConfig,
-    TrainingConfig,
-)
+from metarl.experiments.pretrain_config import PRETRAIN_CONFIG_TYPES, ModelConfig, PretrainConfig, TrainingConfig
 from metarl.experiments.pretrain_corpus import stored_examples
+from metarl.experiments.pretrain_learners import ADConfig, DPTConfig
 from metarl.incontext.build import make_model
 from metarl.incontext.collect import make_collect
 from metarl.incontext.context import Answered

@@ -11,8 +11,9 @@ from envs.domains import make_domain
 from metarl.experiments.acting import act
 from metarl.experiments.examine_model import contestant, examine_models
 from metarl.experiments.pretrain import make_pretraining
-from metarl.experiments.pretrain_config import ActingConfig, ADConfig, DPTConfig, ModelConfig, PretrainConfig
+from metarl.experiments.pretrain_config import ActingConfig, ModelConfig, PretrainConfig
 from metarl.experiments.pretrain_config import TrainingConfig as Training
+from metarl.experiments.pretrain_learners import ADConfig, DPTConfig
 from metarl.incontext.agent import belief_agent
 from metarl.incontext.baselines import baselines_for
 from metarl.incontext.collect import make_collect

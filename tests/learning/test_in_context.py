@@ -14,7 +14,8 @@ from envs.domains import make_domain
 from metarl import zoo
 from metarl.experiments.bayes_gap import make_gap, probe_lengths
 from metarl.experiments.pretrain import make_pretraining
-from metarl.experiments.pretrain_config import DPTConfig, ModelConfig, PretrainConfig, TrainingConfig
+from metarl.experiments.pretrain_config import ModelConfig, PretrainConfig, TrainingConfig
+from metarl.experiments.pretrain_learners import DPTConfig
 from metarl.incontext.agent import posterior_sampling_agent, uniform_agent
 from metarl.incontext.baselines import BASELINES
 from metarl.incontext.deploy import deploy_many, make_deploy
