@@ -44,10 +44,13 @@ def example_of(domain, model, **options):
     return fresh_examples(domain, make_collect(domain, "uniform", 12), ask)(jax.random.key(3))
 
 
+HISTORIES = {"learner": ADConfig(source="noisy-expert", episodes=4, kept_episodes=2), "context_length": None}
+
+
 @HEADS
-@pytest.mark.parametrize("learner", [TINY.learner, ADConfig(source="noisy-expert", episodes=4, kept_episodes=2)])
-def test_a_head_trains_and_leaves_numbers(head, learner):
-    experiment = make_pretraining(config_of(head, learner=learner)).experiment
+@pytest.mark.parametrize("changes", [{}, HISTORIES], ids=["dpt", "ad"])
+def test_a_head_trains_and_leaves_numbers(head, changes):
+    experiment = make_pretraining(config_of(head, **changes)).experiment
     state, metrics = jax.jit(experiment.step)(experiment.init(jax.random.key(0)))
     assert np.isfinite(metrics["loss"]) and metrics["num_nonfinite"] == 0 and metrics["gradient_norm"] > 0
     assert not any("bayes_gap" in name for name in metrics)
