@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from envs.domain import Domain
-from metarl.incontext.agent import Transition, expert_action, random_action
+from metarl.incontext.agent import Transition, expert_action, random_action, require_expert
 from metarl.incontext.context import Context, OrderedContext, UnorderedContext
 
 Collect = Callable[[Any, Array], Context]
@@ -125,6 +125,8 @@ def _walk(domain: Domain, length: int) -> Collect:
 
 
 def _expert(domain: Domain, length: int) -> Collect:
+    require_expert(domain)
+
     def choose(observation: Any, params: Any, share: Array, key: Array) -> Array:
         key_coin, key_random, key_expert = jax.random.split(key, 3)
         best = expert_action(domain, observation, params, key_expert)
@@ -134,6 +136,7 @@ def _expert(domain: Domain, length: int) -> Collect:
 
 
 def _optimal(domain: Domain, length: int) -> Collect:
+    require_expert(domain)
     return _walking(
         domain, length, lambda observation, params, share, key: expert_action(domain, observation, params, key)
     )

@@ -64,9 +64,13 @@ def test_data_are_those_of_training_unless_asked_for():
     assert alone.rows == [row for row in examine(BANDIT, agent).rows if "protocol" not in row["setting"]]
 
 
+def unknown(observation, params):
+    raise ValueError("nobody knows what to do here")
+
+
 @pytest.mark.parametrize(
     ("contexts", "domain", "words"),
-    [((), BANDIT, "contexts is empty"), (("expert",), ROOM._replace(is_continuous=True), "continuous actions")],
+    [((), BANDIT, "contexts is empty"), (("expert",), ROOM._replace(expert=unknown), "nobody knows")],
 )
 def test_data_that_nobody_gathers_are_refused(contexts, domain, words):
     with pytest.raises(ValueError, match=words):
