@@ -112,7 +112,7 @@ def test_training_falls_below_the_floor_if_and_only_if_its_contexts_hold_the_ans
         ask = expert_questions(*args, **options)
         return lambda params, context, key: sees(ask(params, context, key))
 
-    monkeypatch.setattr("metarl.experiments.pretrain.expert_questions", questions)
+    monkeypatch.setattr("metarl.experiments.pretrain_batches.expert_questions", questions)
     pretraining = make_pretraining(TRAINED)
     state, step = jax.jit(pretraining.experiment.init)(jax.random.key(0)), jax.jit(pretraining.experiment.step)
     for _ in range(30):
