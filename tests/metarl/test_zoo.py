@@ -85,7 +85,7 @@ def test_a_target_rule_gives_targets_for_a_rollout(name, key):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_rule_reproduces_its_stored_evaluation(name):
-    """The first 48 of the stored tasks live again, as long as the longest trained life.
+    """The first 64 of the stored tasks live again, as long as the longest trained life.
 
     Lives are chaotic in the last bit of a product, so that single ones differ between machines; their mean may differ
     by four standard errors.
@@ -95,7 +95,7 @@ def test_a_rule_reproduces_its_stored_evaluation(name):
     horizon = config.family.lifetime[1]
     (family,) = build_families(config.family)
     objective = zoo.load(name).objective(family.env.action_space())
-    arm, options = Arm("discovered", objective, loaded.meta_params), {"num_tasks": 48, "seed": config.seed}
+    arm, options = Arm("discovered", objective, loaded.meta_params), {"num_tasks": 64, "seed": config.seed}
     found = evaluate_arms([arm], family, agent, horizons=(horizon,), **options)
     (found,) = [row for row in found if row["metric"] == "normalised_return"]
     (stored,) = [row for row in rows_of(name) if row["setting"]["horizon"] == horizon]
