@@ -10,47 +10,15 @@ import metarl.metabo
 from metarl.metabo.ask_tell import Optimizer
 from metarl.metabo.export import load_nap, save_nap
 from metarl.metabo.nap import make_nap
-from metarl.metabo.network import Evaluations
-from metarl.metabo.space import Categorical, Fixed, Float, Int, Space
+from metarl.metabo.space import Categorical, Float, Int, Space
 from metarl.metabo.suggest import Known, Search, context_of, imputed, make_score
-
-SMALL = {"width": 16, "num_layers": 1, "num_heads": 2, "num_bars": 16}
-SPACE = {
-    "lr": Float(1e-4, 1.0, log=True),
-    "depth": Int(1, 8),
-    "net": Categorical(["a", "b", "c"]),
-    "seed": Fixed(3),
-}
-
-
-def objective(config):
-    return -((math.log10(config["lr"]) + 2.0) ** 2) - 0.1 * (config["depth"] - 4) ** 2 + (config["net"] == "b")
+from tests.metabo.ask_tell_runs import SPACE, believed_of, objective, optimizer, run
+from tests.metabo.small_model import SMALL, save_small
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    params = jax.device_get(make_nap(**SMALL).init(jax.random.key(1)))
-    return save_nap(tmp_path_factory.mktemp("model"), SMALL, params, {"head": "acquisition"})
-
-
-def optimizer(checkpoint, space=SPACE, **settings):
-    return Optimizer(space, checkpoint, **settings)
-
-
-def believed_of(trained, space, context, x):
-    evaluations = Evaluations(*map(jnp.asarray, (context.x, context.y, context.is_seen)))
-    return jax.jit(trained.nap.believe)(
-        trained.params, jnp.asarray(space.kind), evaluations, jnp.asarray(x, jnp.float32)
-    )
-
-
-def run(opt, count):
-    asked = []
-    for _ in range(count):
-        (config,) = opt.ask()
-        asked.append(config)
-        opt.tell(config, objective(config))
-    return asked
+    return save_small(tmp_path_factory.mktemp("model"))
 
 
 def test_the_package_offers_the_optimizer():
@@ -193,41 +161,6 @@ def test_earlier_results_count_as_the_design(checkpoint):
     assert config != optimizer(checkpoint).ask()[0] and config not in earlier
 
 
-def test_the_choice_is_the_candidate_with_the_highest_expected_improvement(checkpoint):
-    """The untrained acquisition is the expected improvement, so the best of a list is found by the model's own."""
-    opt, space = optimizer(checkpoint), Space(SPACE)
-    run(opt, 7)
-    candidates = [*optimizer(checkpoint, seed=8, num_init=600).ask(40), *(r.config for r in opt.results)]
-    context = context_of(opt._known())
-    belief = believed_of(opt.trained, space, context, space.encode(candidates))
-    assert opt.ask(candidates=candidates) == [candidates[int(np.argmax(belief.reading.log_ei[:40]))]]
-
-
-def test_the_search_finds_a_better_point_than_its_first_round(checkpoint):
-    opt = optimizer(checkpoint, {f"x{i}": Float(0.0, 1.0) for i in range(4)}, num_init=5)
-    for config in opt.ask(12):
-        opt.tell(config, -sum((value - 0.3) ** 2 for value in config.values()))
-    search = Search(opt.trained, opt.space, opt._known(), 0.1)
-    first = search.scores(search._first_round(np.random.default_rng(0)))
-    found = search.anywhere(np.random.default_rng(0))
-    assert search.scores(found[None])[0] >= first.max() and search.is_new(found[None])[0]
-    assert any(
-        search.scores(search.anywhere(np.random.default_rng(s))[None])[0]
-        > search.scores(search._first_round(np.random.default_rng(s))).max() + 1e-4
-        for s in range(3)
-    )
-
-
-def test_long_lists_of_candidates_are_scored_in_blocks(checkpoint):
-    opt = optimizer(checkpoint)
-    run(opt, 6)
-    x = opt.space.spread(np.random.default_rng(0).random((1100, 3)))
-    search = Search(opt.trained, opt.space, opt._known(), 0.2)
-    whole = search.scores(x)
-    np.testing.assert_allclose(whole[600:700], search.scores(x[600:700]), atol=1e-5)
-    assert search.space.decode(search.among(x)[None])[0] == opt.space.decode(x[[int(np.argmax(whole))]])[0]
-
-
 def test_a_small_space_is_used_up_exactly(checkpoint):
     opt = optimizer(checkpoint, {"i": Int(0, 3), "c": Categorical("abc")})
     for _ in range(12):
@@ -253,23 +186,6 @@ def test_ones_own_candidates_are_all_that_is_asked_for(checkpoint):
     assert sorted(map(str, asked)) == sorted(map(str, own))
     with pytest.raises(ValueError, match="all 9 candidates"):
         opt.ask(candidates=own)
-
-
-def test_of_many_results_the_best_and_the_latest_are_shown():
-    x, y = np.zeros((230, 20)), np.concatenate([np.arange(130.0), -np.arange(100.0)])
-    x[:, 0] = np.arange(230)
-    context = context_of(Known(x, y, x[:3]))
-    assert sorted(context.x[context.is_seen, 0]) == [*range(80, 130), *range(180, 230)]
-    assert context.x.shape == (128, 20) and context.is_pending.sum() == 3
-
-
-def test_contexts_are_standardised_and_have_few_sizes():
-    x = np.zeros((70, 20))
-    sizes = {len(context_of(Known(x[:n], 1e9 + np.arange(float(n)), x[:0])).y) for n in range(1, 71)}
-    assert sizes == {16, 32, 64, 128}
-    context = context_of(Known(x[:3], 1e9 + np.asarray([0.0, 1.0, 2.0]), x[:0]))
-    np.testing.assert_allclose(context.y[:3], np.asarray([-1, 0, 1]) / np.sqrt(2 / 3), rtol=1e-6)
-    assert not context_of(Known(x[:3], np.ones(3), x[:0])).y.any()
 
 
 @pytest.mark.slow
