@@ -79,6 +79,9 @@ class Domain(NamedTuple):
     shows_state: bool = True
     """Whether what networks are shown of an observation is all of it that the optimal action depends on; if not, a
     question out of the blue has no answer, and only who has followed the episode can know."""
+    asks_visited: bool = False
+    """Whether only walks lead to observations worth asking about, so that questions are about those of a context and
+    not about `sample_query`, which knows starts alone."""
     features: Callable[[Any], Float[Array, "A d"]] | None = None
     """`features(observation)` of the arms of a bandit whose means are linear in them; None elsewhere."""
 

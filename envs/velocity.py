@@ -5,24 +5,34 @@ Source: Finn, Abbeel, Levine 2017, "Model-agnostic meta-learning" (MAML), the ha
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from gymnax.environments import spaces
 from gymnax.environments.environment import EnvParams
 from jaxtyping import Array, Bool, Float, Int
 
-from envs.brax_env import DEFAULT_BACKEND, BraxEnvironment, BraxState
+from envs.brax_env import BraxEnvironment, BraxState
 from envs.domain import Domain
 from envs.family import Task, TaskFamily
 from envs.finite_tasks import split_indices
+from envs.naming import options_in
+from envs.trained_policy import load_policy
 
 MAX_LIFETIME = 1000
 """Agent updates of a life at one goal velocity, for learners that are trained on it."""
 CONTROL_COST = 0.05
 """Cost of an action, in units of its squared length."""
+EXPERTS = Path(__file__).parent / "experts"
+"""Where trained experts are, in directories `<system>-<backend>`."""
+SHIPPED = "shipped"
+"""Stands for the expert of these."""
+SUCCESS_LOSS = 0.3
+"""A goal counts as mastered when a step loses less on average, of the miss in metres a second and the cost."""
 NUM_BINS = 20
 """Equal intervals into which the goal velocities are cut; four fifths of them are for training, the rest for testing.
 """
@@ -82,6 +92,40 @@ class VelocityEnvironment(BraxEnvironment):
         return observation, after, reward, terminated, {**info, "velocity": velocity}
 
 
+class ToldVelocityEnvironment(VelocityEnvironment):
+    """The same where observations end with the goal velocity: who learns in it can become the others' expert."""
+
+    @property
+    def name(self) -> str:
+        """System and backend, such as `brax/halfcheetah-told-velocity@positional`."""
+        return f"brax/{self.system}-told-velocity@{self.backend}"
+
+    def observation_space(self, params: Any = None) -> spaces.Box:
+        """All vectors of D + 1 numbers."""
+        return spaces.Box(-jnp.inf, jnp.inf, (self._start.obs.shape[0] + 1,), jnp.float32)
+
+    def observe(self, key: Any, state: BraxState, action: Any, params: VelocityParams) -> Float[Array, " D"]:
+        """Returns the observation of a state and the goal; no randomness."""
+        return with_goal(state.observation, params)
+
+    def reset_env(self, key: Array, params: VelocityParams) -> tuple[Float[Array, " D"], BraxState]:
+        """Returns `(observation, state)` at the random start of an episode; consumes `key`."""
+        observation, state = super().reset_env(key, params)
+        return with_goal(observation, params), state
+
+    def step_env(
+        self, key: Any, state: BraxState, action: Float[Array, " A"], params: VelocityParams
+    ) -> tuple[Float[Array, " D"], BraxState, Float[Array, ""], Bool[Array, ""], dict]:
+        """Returns `(observation, state, reward, terminated, info)` without auto-reset."""
+        observation, after, reward, terminated, info = super().step_env(key, state, action, params)
+        return with_goal(observation, params), after, reward, terminated, info
+
+
+def with_goal(observation: Float[Array, " d"], params: VelocityParams) -> Float[Array, " D"]:
+    """Returns what an expert is shown: the observation and behind it the goal velocity."""
+    return jnp.append(observation, params.velocity)
+
+
 def _along_x(state: BraxState) -> Float[Array, ""]:
     """Returns where the first body is along x."""
     return state.physics.x.pos.reshape(-1, 3)[0, 0]
@@ -95,8 +139,8 @@ def _unavailable(name: str, what: str) -> Callable[..., Any]:
 
 
 NO_EXPERT = (
-    "{name} has no expert in closed form, so that no command can pretrain in it; in Python, make it with "
-    "`envs.velocity.velocity(expert=...)`, a trained policy, and its examples with `metarl.incontext.examples`"
+    "{name} has no expert: one ships for halfcheetah on spring with goals up to 3 m/s; train another by metarl teach "
+    "--preset velocity-expert and name it, as in velocity@expert=runs/velocity-expert/export"
 )
 NO_TRANSITION = (
     "{name} cannot go on from an observation, which does not say all of the robot's state; gather contexts by walking "
@@ -109,51 +153,86 @@ def velocity(
     system: str = "halfcheetah",
     horizon: int = 200,
     max_velocity: float = 3.0,
-    backend: str = DEFAULT_BACKEND,
-    expert: Callable[[Any, Any], Float[Array, " A"]] | None = None,
+    backend: str = "spring",
+    told: bool = False,
+    expert: str | Callable[[Any, Any], Float[Array, " A"]] = SHIPPED,
 ) -> Domain:
     """Returns the domain of goal velocities from U[0, max_velocity], cut into bins for training and for testing.
 
-    Queries are observations at the start of an episode. The optimal policy has no closed form, and an observation is
-    not a state: without `expert`, asking `Domain.expert` raises a ValueError, and asking `Domain.transition` always
-    does. Named on the command line it has no expert, and cannot be pretrained in; from Python, examples are made of
-    walks and the answers of a given expert, or of the histories of a source algorithm (`metarl.incontext.histories`).
+    The optimal policy has no closed form: the expert is a policy that was trained with the goal in its observation. An
+    observation is not a state, so that asking `Domain.transition` raises a ValueError; contexts are walks, and
+    questions are asked about what they meet.
 
     Args:
         system: a system of brax that runs along x.
         horizon: steps of an episode.
         max_velocity: largest goal velocity in metres a second, positive.
         backend: physics engine of brax.
-        expert: `expert(observation, params) -> action`, such as a policy trained to run at `params.velocity`; not an
-            option that can be written in a domain's name.
+        told: whether observations end with the goal, and training goals come from all bins: where experts are trained.
+        expert: directory of a policy that was trained with `told`, or `shipped`; in Python also
+            `expert(observation, params) -> action`. Where none ships, asking `Domain.expert` raises a ValueError.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is out of range, or the directory holds no policy for these tasks.
     """
     if horizon < 1 or max_velocity <= 0:
         raise ValueError(
             f"velocity was given horizon={horizon} and max_velocity={max_velocity}; it needs a step and a positive "
             "velocity"
         )
-    env = VelocityEnvironment(system, backend)
+    env = (ToldVelocityEnvironment if told else VelocityEnvironment)(system, backend)
     train, test = split_indices(NUM_BINS)
-    name = f"velocity@system={system}"
+    name = f"velocity@system={system},backend={backend}"
+    if isinstance(expert, str):
+        expert = _trained_expert(expert, env, max_velocity, told) or _unavailable(name, NO_EXPERT)
     return Domain(
         name=name,
-        family=_family(env, horizon, max_velocity, train),
+        family=_family(env, horizon, max_velocity, np.arange(NUM_BINS) if told else train),
         held_out=_family(env, horizon, max_velocity, test),
         horizon=horizon,
         context_length=horizon,
         num_actions=env.num_actions,
         observation_size=env.observation_space().shape[0],
-        encode=lambda observation: observation,
+        encode=_symlog,
         transition=_unavailable(name, NO_TRANSITION),
         sample_query=lambda key, params: env.reset_env(key, params)[0],
-        expert=_unavailable(name, NO_EXPERT) if expert is None else expert,
-        behaviour="walk",
+        expert=expert,
+        behaviour="stranger",
         is_ordered=True,
         is_continuous=True,
+        asks_visited=True,
     )
+
+
+def _trained_expert(
+    where: str, env: VelocityEnvironment, max_velocity: float, told: bool
+) -> Callable[[Any, Any], Float[Array, " A"]] | None:
+    """Returns the policy in a directory as an expert; None if one that ships was asked for and none fits."""
+    is_shipped, system, backend = where == SHIPPED, env.system, env.backend
+    directory = EXPERTS / f"{system}-{backend}" if is_shipped else Path(where)
+    if is_shipped and not directory.is_dir():
+        return None
+    policy = load_policy(directory)
+    options = {"system": "halfcheetah", "backend": "spring", "max_velocity": 3.0} | options_in(policy.env, velocity)
+    if (options["system"], options["backend"]) != (system, backend) or options["max_velocity"] < max_velocity:
+        if is_shipped:
+            return None
+        raise ValueError(
+            f"the expert in {where} was trained in {policy.env!r}; it knows nothing of {system} on {backend} with "
+            f"goals up to {max_velocity} m/s"
+        )
+    sizes = env.observation_space().shape[0] + (not told), env.num_actions
+    if (policy.num_inputs, policy.num_actions) != sizes:
+        raise ValueError(
+            f"the expert in {where} takes {policy.num_inputs} numbers and gives {policy.num_actions}; here are "
+            f"{sizes[0]} and {sizes[1]}"
+        )
+    return lambda observation, params: policy(observation if told else with_goal(observation, params))
+
+
+def _symlog(observation: Float[Array, " D"]) -> Float[Array, " D"]:
+    """Returns numbers of very different sizes as numbers of similar ones: `sign(x) log(1 + |x|)`."""
+    return jnp.sign(observation) * jnp.log1p(jnp.abs(observation))
 
 
 def _family(env: VelocityEnvironment, horizon: int, max_velocity: float, bins: Int[np.ndarray, " n"]) -> TaskFamily:
@@ -175,4 +254,6 @@ def _family(env: VelocityEnvironment, horizon: int, max_velocity: float, bins: I
         num_dimensions=1,
         max_lifetime=MAX_LIFETIME,
         max_episode_steps=horizon,
+        return_range=(-horizon * max_velocity, 0.0),
+        success_return=-SUCCESS_LOSS * horizon,
     )

@@ -10,13 +10,18 @@ from metarl.cli.machine import prepare_jax
 from metarl.cli.parse import parse, preset_in
 from metarl.cli.run_arguments import RunArguments
 from metarl.cli.tables import print_teaching_table
-from metarl.experiments.teach_config import TEACH_CONFIG_TYPES, TeachConfig
+from metarl.cli.training import record_of
+from metarl.experiments.teach_config import TEACH_CONFIG_TYPES, SACStudentConfig, TeachConfig
 from metarl.experiments.teach_presets import TEACH_PRESETS
+from metarl.exported import save_arrays
 from metarl.run.directory import RunDirectory, open_run
 
 DEFAULT_PRESET = "alp-gmm-cubes-cpu"
 CURRICULUM, FILM = "export/curriculum.npz", "export/film.npz"
 """What was recorded after every step, for each teacher, and a walker's episode; readable with numpy alone."""
+POLICY = "policy"
+"""Stem of the files of the first teacher's best student, where that is a soft actor-critic; see `envs.trained_policy`.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +65,7 @@ def _teach(arguments: TeachArguments, directory: RunDirectory, teaching: Any, wo
     import numpy as np
 
     from analysis.curricula_report import write_teach_report
-    from metarl.experiments.teach import film
+    from metarl.experiments.teach import best_layers, film
     from metarl.experiments.teach_results import teach_rows
     from metarl.run.loop import run
 
@@ -82,6 +87,10 @@ def _teach(arguments: TeachArguments, directory: RunDirectory, teaching: Any, wo
     watched = film(teaching, state)
     if watched:
         write_arrays(directory.path / FILM, {name: np.asarray(array) for name, array in watched.items()})
+    if isinstance(config.student, SACStudentConfig):
+        description = {"env": config.student.env, "record": record_of(directory, config)}
+        layers = best_layers(teaching, state, arrays[f"{config.teachers[0]}/final_grades"])
+        save_arrays(directory.export, POLICY, description, layers)
     write_evaluation(directory.path / EVALUATION, teach_rows(config, arrays), "teach", words)
     write_teach_report(directory.path)
 

@@ -71,13 +71,19 @@ def act(
                 part = act_offline(domain, config, arm, make, data, params=params, weights=weights, key=key_data)
             found.rows.extend(part.rows)
             found.curves.update(part.curves)
-    protocols = {row["setting"]["protocol"] for row in found.rows if row["metric"] == ONCE_REWARDED}
-    if protocols:
+    rewarded = {row["setting"]["protocol"] for row in found.rows if row["metric"] == ONCE_REWARDED}
+    # Where there is no exact inference, the expert is what is left to compare with.
+    is_yardstick = "online" in config.modes and domain.belief is None and not domain.is_bandit
+    if rewarded or is_yardstick:
         report(f"{domain.name}, online: expert")
         values = expert_returns(domain, params, key_act, horizon=config.horizon, batch_size=config.batch_size)
-        found.rows.extend(
-            _rewarded_row("expert", domain, name, values) for name in config.protocols if name in protocols
-        )
+        for name in config.protocols:
+            if name in rewarded:
+                found.rows.append(_rewarded_row("expert", domain, name, values))
+            if is_yardstick:
+                part = _episode_findings(domain, "expert", name, np.repeat(values[:, None], config.num_episodes, 1))
+                found.rows.extend(part.rows)
+                found.curves.update(part.curves)
     return found
 
 

@@ -138,7 +138,8 @@ class PretrainConfig:
     """Root of all randomness."""
     env: tuple[str, ...] = ("bandit",)
     """Domains, as name or name@option=value,option=value: bandit, linear-bandit, darkroom, darkroom-permuted,
-    key-to-door, tabular-mdp, visual-room, navigation. With several, one model is trained on all, in equal shares."""
+    key-to-door, tabular-mdp, visual-room, navigation, velocity. With several, one model is trained on all, in equal
+    shares."""
     context_length: int | None = None
     """Transitions in a context. None: the domain's own; for algorithm distillation, what the kept episodes make."""
     corpus: str | None = None

@@ -10,10 +10,12 @@ from metarl.experiments.config_checks import require, require_counts, require_po
 class DPTConfig:
     """Decision pretraining: questions about a context, answered by the expert."""
 
-    behaviours: tuple[Literal["default", "uniform", "tilted", "thompson", "walk", "expert"], ...] = ("default",)
+    behaviours: tuple[Literal["default", "uniform", "tilted", "thompson", "walk", "expert", "stranger"], ...] = (
+        "default",
+    )
     """How contexts are gathered, in equal shares. default: as in the paper for the domain; uniform: independent random
     steps; tilted: pulls by a law that favours an arm; thompson: an adaptive bandit algorithm; walk: a random walk;
-    expert: an expert who errs now and then."""
+    expert: an expert who errs now and then; stranger: one of other tasks, whose actions tell nothing of this one."""
     num_queries: int = 16
     """Questions about each context."""
     prefixes: Literal["mixed", "uniform", "all"] = "mixed"

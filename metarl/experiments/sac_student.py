@@ -35,4 +35,4 @@ def sac_student(config: SACStudentConfig) -> Student:
         told, returns = finished_episodes(seen.kept, seen.reward, done, running, config.max_finished)
         return state, Studied(in_box(world.box, told), returns, jnp.int32(agent.steps_per_update))
 
-    return student_in(world, config, init=agent.init, study=study, policy=agent.policy)
+    return student_in(world, config, init=agent.init, study=study, policy=agent.policy, layers=agent.layers)

@@ -41,6 +41,9 @@ class Student(NamedTuple):
     """A test task is mastered above it."""
     test_vectors: Float[Array, "G D"]
     """The test tasks."""
+    layers: Callable[[Any], dict[str, dict[str, Array]]] | None = None
+    """`layers(state) -> {"0": {"kernel", "bias"}, ...}` of the perceptron that acts without noise, for
+    `envs.trained_policy`; None where it is none."""
     film: Callable[[Any, Array], dict[str, Array]] | None = None
     """`film(state, number) -> arrays` to watch it in a test task; None where there is nothing to see."""
 

@@ -79,6 +79,7 @@ def student_in(
     init: Callable[[Array, TaskPool], Any],
     study: Callable[[Any, Array, Progress, Array], tuple[Any, Studied]],
     policy: Callable[[Any], Policy],
+    layers: Callable[[Any], dict[str, dict[str, Array]]] | None = None,
 ) -> Student:
     """Returns the student of this world that is born by `init(key, env_params)`, studies and acts so."""
     film = world.film
@@ -89,6 +90,7 @@ def student_in(
         init=lambda key, vectors: init(key, world.pool(vectors)),
         study=study,
         examine=lambda state: world.examine(policy(state)),
+        layers=layers,
         film=None if film is None else lambda state, number: film(policy(state), number),
         passes_above=world.passes_above,
         test_vectors=world.test_vectors,

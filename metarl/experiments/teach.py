@@ -133,6 +133,18 @@ def film(teaching: Teaching, state: TeachState) -> dict[str, Array]:
     return jax.jit(student.film)(first, number) | told
 
 
+def best_layers(teaching: Teaching, state: TeachState, grades: Float[Array, "S G"]) -> dict[str, dict[str, Array]]:
+    """Returns the policy of that student of the first teacher who has the best grades, see `Student.layers`.
+
+    Raises:
+        ValueError: if students are no perceptrons.
+    """
+    if teaching.student.layers is None:
+        raise ValueError("these students are no perceptrons; only soft actor-critics leave their policy")
+    best = jnp.nanargmax(jnp.mean(grades, axis=1))
+    return teaching.student.layers(jax.tree.map(lambda leaf: leaf[best], state.classrooms[0].student))
+
+
 def build_student(config: TeachConfig) -> Student:
     """Returns the student that the configuration asks for.
 

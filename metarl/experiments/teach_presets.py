@@ -111,6 +111,28 @@ PENDULUM_SAC_CPU = replace(
         success_return=-400.0,
     ),
 )
+# The goal is told: who learns this can answer the questions of `metarl pretrain --preset dpt-velocity-cpu`.
+VELOCITY_EXPERT = TeachConfig(
+    teachers=("uniform",),
+    num_students=1,
+    updates=500,
+    updates_per_step=20,
+    student=SACStudentConfig(
+        env="velocity@told=true",
+        agent=SACConfig(
+            num_envs=16,
+            unroll_length=50,
+            num_gradients=400,
+            hidden=(128, 128),
+            learning_rate=5e-4,
+            entropy_coefficient=0.01,
+            batch_size=256,
+            capacity=1_000_000,
+            random_steps=6400,
+        ),
+        grid=20,
+    ),
+)
 # 20 million steps of every student.
 STUMPS_SAC_PAPER = replace(
     STUMPS_PAPER, updates=10_000, updates_per_step=250, student=SACStudentConfig(env="stump-tracks@body=quadru")
@@ -124,6 +146,9 @@ TEACH_PRESETS: dict[str, TeachPreset] = {
     "stumps-paper": TeachPreset(STUMPS_PAPER, "the quadruped on stump tracks, 20 M steps; an accelerator"),
     "stumps-sac-paper": TeachPreset(STUMPS_SAC_PAPER, "the same with the students of the paper; an accelerator"),
     "hexagon-paper": TeachPreset(HEXAGON_PAPER, "the quadruped on hexagon tracks, 80 M steps; an accelerator"),
+    "velocity-expert": TeachPreset(
+        VELOCITY_EXPERT, "a cheetah that is told how fast to run, the expert of velocity; half an hour on CPU"
+    ),
     "smoke": TeachPreset(SMOKE, "everything once, tiny; under a minute"),
 }
 """Presets of `metarl teach` by name."""

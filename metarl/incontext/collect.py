@@ -13,6 +13,8 @@ from metarl.incontext.context import Context, OrderedContext, UnorderedContext
 
 Collect = Callable[[Any, Array], Context]
 """`collect(params, key) -> Context` of one task; consumes the key."""
+STRANGER_STEPS = 50
+"""Steps after which a stranger follows another task."""
 NUM_TILTS = 11
 """Values 0, 0.1, …, 1 of the weight of the preferred arm."""
 
@@ -27,6 +29,7 @@ def make_collect(domain: Domain, behaviour: str, length: int) -> Collect:
     | `thompson` | pulls of Thompson sampling with independent N(0, 1) arms; bandits only | ordered |
     | `walk` | one random walk, episode after episode | ordered |
     | `expert` | the expert's walk, with a share of random actions drawn once per data set from U[0, 1] | ordered |
+    | `stranger` | as `expert`, but of other tasks, one every 50 steps: its actions tell nothing of this one | ordered |
     | `optimal` | the expert's walk without a mistake | ordered |
 
     Random actions are uniform, continuous ones in their box. A domain says itself if it lacks what a behaviour needs:
@@ -118,13 +121,19 @@ def _thompson(domain: Domain, length: int) -> Collect:
 
 
 def _walk(domain: Domain, length: int) -> Collect:
-    def choose(observation: Any, params: Any, share: Array, key: Array) -> Array:
-        return random_action(domain, key)
-
-    return _walking(domain, length, choose)
+    return _walking(domain, length, lambda observation, params, share, key: random_action(domain, key))
 
 
 def _expert(domain: Domain, length: int) -> Collect:
+    return _walking(domain, length, _erring(domain))
+
+
+def _stranger(domain: Domain, length: int) -> Collect:
+    return _walking(domain, length, _erring(domain), is_lost=True)
+
+
+def _erring(domain: Domain) -> Callable[[Any, Any, Array, Array], Array]:
+    """Returns the expert's choice, but random actions with a probability of `share`."""
     require_expert(domain)
 
     def choose(observation: Any, params: Any, share: Array, key: Array) -> Array:
@@ -132,7 +141,7 @@ def _expert(domain: Domain, length: int) -> Collect:
         best = expert_action(domain, observation, params, key_expert)
         return jnp.where(jax.random.uniform(key_coin) < share, random_action(domain, key_random), best)
 
-    return _walking(domain, length, choose)
+    return choose
 
 
 def _optimal(domain: Domain, length: int) -> Collect:
@@ -142,19 +151,28 @@ def _optimal(domain: Domain, length: int) -> Collect:
     )
 
 
-def _walking(domain: Domain, length: int, choose: Callable[[Any, Any, Array, Array], Array]) -> Collect:
-    """Returns contexts of steps in the environment; an episode that ends is followed by the next."""
+def _walking(
+    domain: Domain, length: int, choose: Callable[[Any, Any, Array, Array], Array], *, is_lost: bool = False
+) -> Collect:
+    """Returns contexts of steps in the environment; an episode that ends is followed by the next.
+
+    `choose(observation, params, share, key)` is told the params of the task, or if it is lost, those of other tasks.
+    """
     env = domain.env
 
     def collect(params: Any, key: Array) -> OrderedContext:
         key_reset, key_share, key_steps = jax.random.split(key, 3)
         params = params.replace(max_steps_in_episode=jnp.int32(domain.horizon))
-        share = jax.random.uniform(key_share)
+        share, key_lost = jax.random.uniform(key_share), jax.random.fold_in(key_share, 1)
+
+        def followed(index: Int[Array, ""]) -> Any:
+            other = jax.random.fold_in(key_lost, index // STRANGER_STEPS)
+            return domain.family.sample(other).params if is_lost else params
 
         def step(carry: tuple[Any, Any], index: Int[Array, ""]) -> tuple[tuple[Any, Any], Transition]:
             observation, state = carry
             key_act, key_step = jax.random.split(jax.random.fold_in(key_steps, index))
-            action = choose(observation, params, share, key_act)
+            action = choose(observation, followed(index), share, key_act)
             after, state, reward, _, _, info = env.step(key_step, state, action, params)
             # `after` may already belong to the next episode; what the step led to stands in `final_observation`.
             return (after, state), Transition(observation, action, reward, info["final_observation"])
@@ -172,6 +190,7 @@ BEHAVIOURS: dict[str, Callable[[Domain, int], Collect]] = {
     "thompson": _thompson,
     "walk": _walk,
     "expert": _expert,
+    "stranger": _stranger,
     "optimal": _optimal,
 }
 """Ways to gather contexts by name."""

@@ -90,8 +90,7 @@ def expert_questions(
     def ask(params: Any, context: Context, key: Array) -> Example:
         key_queries, key_prefixes, key_shared, key_labels = jax.random.split(key, 4)
         prefix, is_valid = known((key_prefixes, key_shared), context)
-        keys = jax.random.split(key_queries, prefix.shape[0])
-        observations = jax.vmap(domain.sample_query, (0, None))(keys, params)
+        observations = _asked(domain, params, context, key_queries, prefix.shape[0])
         labels = jax.vmap(domain.expert, (0, None))(observations, params)
         weight = jnp.ones(prefix.shape, jnp.float32)
         if label_noise > 0.0 or reward_temperature is not None:
@@ -101,6 +100,14 @@ def expert_questions(
         return _example(domain, codec, context, is_valid, observations, prefix, labels, weight)
 
     return ask
+
+
+def _asked(domain: Domain, params: Any, context: Context, key: Array, count: int) -> Any:
+    """Returns `count` observations to ask about; consumes the key."""
+    if not domain.asks_visited:
+        return jax.vmap(domain.sample_query, (0, None))(jax.random.split(key, count), params)
+    places = jax.random.randint(key, (count,), 0, jnp.maximum(context.length, 1))
+    return jax.tree.map(lambda leaf: leaf[places], context.transitions.observation)
 
 
 def stored_questions(

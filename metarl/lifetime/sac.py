@@ -61,6 +61,9 @@ class SAC(NamedTuple):
     """`update(state, env_params, key) -> (state, what happened [T, B])`: one unroll and the gradient steps after it."""
     policy: Callable[[SACState], Policy]
     """`policy(state) -> Policy`: sampled actions; with noise 0, the middle of their distribution."""
+    layers: Callable[[SACState], dict[str, dict[str, Array]]]
+    """`layers(state) -> {"0": {"kernel", "bias"}, ...}`: ReLU layers, the last of which gives what tanh squashes into
+    the middle of the distribution of actions within [-1, 1]."""
     steps_per_update: int
     """Environment steps of one update, T x B."""
 
@@ -145,8 +148,20 @@ def make_sac(
         learner = jax.tree.map(lambda new, old: jnp.where(explores, old, new), learner, state.learner)
         return SACState(learner, workers, replay), seen
 
-    steps_per_update = settings.num_envs * settings.unroll_length
-    return SAC(init, update, lambda state: acting(state.learner.policy, explores=jnp.bool_(False)), steps_per_update)
+    return SAC(
+        init,
+        update,
+        lambda state: acting(state.learner.policy, explores=jnp.bool_(False)),
+        lambda state: _layers(state.learner.policy["policy"], num_actions),
+        settings.num_envs * settings.unroll_length,
+    )
+
+
+def _layers(policy: Any, num_actions: int) -> dict[str, dict[str, Array]]:
+    """Returns the layers of a head with a body of its own, without the outputs for deviations."""
+    *hidden, last = [*(policy["body"][f"Dense_{i}"] for i in range(len(policy["body"]))), policy["Dense_0"]]
+    middle = jax.tree.map(lambda leaf: leaf[..., :num_actions], last)
+    return {str(i): dict(layer) for i, layer in enumerate([*hidden, middle])}
 
 
 def _acting(actor: Network, action_space: Any, policy: Any, *, explores: Bool[Array, ""]) -> Policy:

@@ -74,6 +74,33 @@ def test_experts_err_in_differing_shares():
     assert by_task.min() < 0.1 and by_task.max() > 0.5
 
 
+def test_a_stranger_walks_alike_in_whatever_task_and_goes_where_others_are_paid():
+    room = make_domain("darkroom@size=4,horizon=60")
+    walk = jax.jit(make_collect(room, "stranger", 100))
+    tasks = [room.family.sample(jax.random.key(i)).params for i in (0, 3)]
+    assert not np.array_equal(tasks[0].goal, tasks[1].goal)
+    one, other = (walk(task, jax.random.key(5)).transitions for task in tasks)
+    assert isinstance(walk(tasks[0], jax.random.key(5)), OrderedContext)
+    for name in ("observation", "action", "next_observation"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert not np.array_equal(one.reward, other.reward)
+    # At goals of other tasks an expert stays, but for its errors: most of its time, which no random walk does.
+    _, _, strange = contexts("darkroom@size=4,horizon=60", "stranger", 60)
+    _, _, random = contexts("darkroom@size=4,horizon=60", "walk", 60)
+    stays = [float(np.mean(np.asarray(one.transitions.action)[:, 10:50] == 4)) for one in (strange, random)]
+    assert stays[0] > 0.4 and abs(stays[1] - 0.2) < 0.02
+
+
+def test_a_stranger_follows_another_task_every_fifty_steps():
+    _, _, context = contexts("darkroom@size=10,horizon=200", "stranger", 100)
+    at = np.asarray(context.transitions.observation)
+    # Between two tasks it has somewhere else to go, but for the few that are drawn twice or who err all the time.
+    moved = np.abs(at[:, 49] - at[:, 99]).sum(1) > 0
+    assert moved.mean() > 0.8
+    still = np.abs(at[:, 40] - at[:, 49]).sum(1) <= 1
+    assert still.mean() > 0.4
+
+
 def test_the_optimal_walk_never_errs():
     _, params, context = contexts(ROOM, "optimal", 12)
     distance = np.asarray(params.goal).sum(1)  # from the corner that every episode begins in

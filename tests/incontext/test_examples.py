@@ -63,6 +63,27 @@ def test_answers_are_the_experts_about_the_asked_observation():
         assert len({tuple(cell) for cell in cells[own][stays[own]]}) <= 1
 
 
+def test_where_only_walks_lead_what_was_visited_is_asked_about():
+    domain = make_domain(ROOM)._replace(asks_visited=True, sample_query=lambda key, params: jnp.full((2,), -7))
+    codec = make_codec([domain])
+    ask, collect = expert_questions(domain, codec, num_queries=40), make_collect(domain, "walk", 9)
+
+    def one(key):
+        params = domain.family.sample(key).params
+        context = collect(params, key)
+        context = context._replace(length=jnp.int32(4))
+        return params, context, ask(params, context, key)
+
+    params, context, example = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 30))
+    visited = jax.vmap(jax.vmap(lambda seen: codec.query(domain, seen)))(context.transitions.observation[:, :4])
+    is_visited = (example.queries[:, :, None] == visited[:, None]).all(-1)
+    assert is_visited.any(-1).all()
+    assert is_visited.any(1).all()  # each of the four, and none of the places without a transition
+    labels = jax.vmap(jax.vmap(domain.expert, (0, None)))(context.transitions.observation[:, :4], params)
+    answered = jnp.take_along_axis(labels, jnp.argmax(is_visited, axis=-1)[..., None], axis=1)
+    np.testing.assert_array_equal(example.labels, answered)
+
+
 def test_a_transition_is_written_as_what_it_consists_of():
     domain = make_domain(ROOM)
     codec = make_codec([domain])

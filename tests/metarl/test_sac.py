@@ -7,6 +7,7 @@ import pytest
 
 from envs.registry import make_family
 from envs.rollout import Policy, evaluate
+from envs.trained_policy import TrainedPolicy
 from metarl.lifetime.sac import SACSettings, make_sac
 from metarl.networks.actor_critic import mlp
 
@@ -101,6 +102,16 @@ def test_critics_learn_rewards_where_nothing_later_counts():
 def _values(critics, inputs):
     found = mlp((4,), {"first": 1, "second": 1}, hidden=(8,)).apply(critics, inputs)
     return np.stack([np.asarray(found[name][:, 0]) for name in ("first", "second")])
+
+
+def test_its_layers_act_as_it_does_without_noise(life):
+    agent, states, _ = life
+    policy = TrainedPolicy("", tuple((x["kernel"], x["bias"]) for x in agent.layers(states[-1]).values()))
+    acting, observation = agent.policy(states[-1]), jax.random.normal(jax.random.key(0), (5, 3))
+    expected = acting.act(acting.infer(observation), jnp.zeros((5, 2)))
+    found = jax.vmap(policy)(observation)
+    np.testing.assert_allclose(2.0 * found, expected, atol=1e-6)  # torques from -2 to 2
+    assert (policy.num_inputs, policy.num_actions) == (3, 1) and np.ptp(found) > 1e-3
 
 
 def test_discrete_actions_are_refused():
