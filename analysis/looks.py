@@ -49,6 +49,8 @@ ACTING_ARMS = {
     "linreg": Look("#5f5100", DOTTED, "H", "linear regression"),
     "source": Look("#56b4e9", DASH_DOTTED, "*", "source"),
     "uniform": Look("#9aa0a8", DOTTED, "x", "uniform"),
+    "stranger": Look("#9aa0a8", DASHED, "+", "other tasks' expert"),
+    "expert": Look("#1f2328", DASH_DOTTED, "*", "expert"),
 }
 """Who acts in context, in the order of tables and legends. Relatives share a colour and differ in dashes; colours of
 strangers stay apart like those of rules, beside which these arms are never drawn."""

@@ -14,7 +14,7 @@ DOMAINS = {
     "tabular-mdp": ("envs.tabular_mdp", "tabular_mdp"),
     "key-to-door": ("envs.key_to_door", "key_to_door"),
     "navigation": ("envs.navigation", "navigation"),
-    "velocity": ("envs.velocity", "velocity"),
+    "velocity": ("envs.velocity_domain", "velocity"),
     "visual-room": ("envs.visual_room_domain", "visual_room"),
 }
 """Module and factory of every domain by name; imported when asked for."""

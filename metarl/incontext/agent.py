@@ -161,6 +161,21 @@ def uniform_agent(domain: Domain) -> InContextAgent:
     return InContextAgent(lambda key, capacity: jnp.int32(0), act, _keep)
 
 
+def stranger_agent(domain: Domain) -> InContextAgent:
+    """Returns the expert of another training task, drawn anew for every episode: one who knows the law and no more.
+
+    It is posterior sampling without a posterior. The domain must have an expert.
+    """
+
+    def init(key: Array, capacity: int) -> Any:
+        return domain.family.sample(key).params
+
+    def act(memory: Any, observation: Any, key: Array) -> Array:
+        return expert_action(domain, observation, memory, key)
+
+    return InContextAgent(init, act, _keep, lambda memory, key: domain.family.sample(key).params)
+
+
 def expert_action(domain: Domain, observation: Any, params: Any, key: Array) -> Array:
     """Returns what the expert of the task with these params does, drawn from its probabilities; consumes the key."""
     answer = domain.expert(observation, params)

@@ -9,6 +9,7 @@ from metarl.incontext.agent import (
     belief_agent,
     posterior_mean_agent,
     posterior_sampling_agent,
+    stranger_agent,
     uniform_agent,
 )
 from metarl.incontext.arm_rules import (
@@ -38,6 +39,7 @@ BASELINES: dict[str, Callable[[Domain], InContextAgent]] = {
     "argmax": partial(belief_agent, greedy=True),
     "mean": posterior_mean_agent,
     "psrl": posterior_sampling_agent,
+    "stranger": stranger_agent,
 }
 """Baselines by the names of result rows, as they act online."""
 OFFLINE: dict[str, Callable[[Domain], InContextAgent]] = {
@@ -60,6 +62,7 @@ def baselines_for(domain: Domain, mode: str) -> dict[str, InContextAgent]:
     | `source`, `linucb`, `lints` | bandits with features | online |
     | `linreg` | bandits with features | both |
     | `posterior`, `mean` | bandits with an exact belief | both |
+    | `stranger` | without an exact belief, no bandits | online |
     | `psrl` | other domains with an exact belief | both |
     | `sampled` | domains with an exact belief | both |
     | `argmax` | domains with an exact belief, discrete actions | both |
@@ -80,5 +83,7 @@ def baselines_for(domain: Domain, mode: str) -> dict[str, InContextAgent]:
     if domain.belief is not None:
         names += ["posterior", "mean"] if domain.is_bandit else ["psrl"]
         names += ["sampled"] if domain.is_continuous else ["sampled", "argmax"]
+    elif online and not domain.is_bandit:
+        names += ["stranger"]
     chosen = BASELINES if online else BASELINES | OFFLINE
     return {name: chosen[name](domain) for name in names}

@@ -31,6 +31,7 @@ def test_every_known_arm_is_a_model_or_classical_or_exact():
         "sampled",
         "argmax",
         "mean",
+        "expert",
     }
     assert group_of("my-model") == GROUPS[0] and group_of("source") == group_of("ppo") == GROUPS[1]
 

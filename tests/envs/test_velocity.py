@@ -10,7 +10,8 @@ from velocity_toy import TOY, toy_in_brax
 
 from envs.brax_env import BraxEnvironment
 from envs.domains import make_domain
-from envs.velocity import VelocityEnvironment, VelocityParams, velocity
+from envs.velocity import VelocityEnvironment, VelocityParams
+from envs.velocity_domain import velocity
 from metarl.exported import save_arrays
 
 ROUNDING = 1e-5  # metres a second: positions of order 0.1 are rounded to 1e-8 and divided by a step of 0.02 s
@@ -144,7 +145,12 @@ def test_a_policy_from_a_directory_is_the_expert_and_is_told_the_goal(tmp_path):
 
 @pytest.mark.parametrize(
     "trained_in",
-    ["velocity@told=true", "velocity@system=timed,backend=positional", "velocity@system=timed,max_velocity=1.0"],
+    [
+        "Pendulum-v1@g=2..20",
+        "velocity@told=true",
+        "velocity@system=timed,backend=positional",
+        "velocity@system=timed,max_velocity=1.0",
+    ],
 )
 def test_an_expert_from_other_tasks_is_refused(tmp_path, trained_in):
     write_policy(tmp_path, trained_in)

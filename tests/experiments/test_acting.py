@@ -79,6 +79,18 @@ def test_staying_at_the_start_of_a_room_pays_where_the_goal_is_there():
     assert {row["setting"]["episode"] for row in by(findings.rows, mode="online")} == {1, 2, 3, "all"}
 
 
+def test_where_nothing_infers_exactly_the_expert_is_shown_in_every_episode():
+    config = ActingConfig(num_tasks=16, num_episodes=3, modes=("online",), protocols=("stepwise", "frozen"))
+    findings = act({"stay": lambda weights: always(4)}, ROOM._replace(belief=None), config, seed=0)
+    for protocol in config.protocols:
+        rows = by(findings.rows, arm="expert", protocol=protocol, metric="return")
+        assert [row["setting"]["episode"] for row in rows] == [1, 2, 3, "all"]
+        assert all(set(row["values"]) == {5.0, 3.0} for row in rows)
+        np.testing.assert_allclose(findings.curves[f"online/{protocol}/expert"].mean, rows[0]["mean"], rtol=1e-6)
+    exact = act({"stay": lambda weights: always(4)}, ROOM, config, seed=0)
+    assert not by(exact.rows, arm="expert", metric="return")
+
+
 def test_all_agents_meet_the_same_tasks():
     arms = {name: lambda weights: always(1) for name in ("a", "b")}
     rows = act(arms, BANDIT, ActingConfig(num_tasks=32, modes=("online",)), seed=3).rows

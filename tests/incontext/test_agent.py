@@ -15,6 +15,7 @@ from metarl.incontext.agent import (
     pick,
     posterior_mean_agent,
     posterior_sampling_agent,
+    stranger_agent,
     uniform_agent,
 )
 
@@ -183,3 +184,20 @@ def test_a_domain_without_exact_posterior_is_refused(make):
 def test_a_posterior_mean_needs_arms():
     with pytest.raises(ValueError, match="has no exact posterior of arms; leave out the posterior mean"):
         posterior_mean_agent(ROOM)
+
+
+def test_a_stranger_follows_one_other_task_for_an_episode_and_learns_nothing():
+    agent = stranger_agent(ROOM)
+    memory = agent.init(jax.random.key(0), 4)
+    seen = agent.observe(memory, Transition(jnp.zeros(2), jnp.int32(0), jnp.float32(1.0), jnp.zeros(2)), True)
+    jax.tree.map(np.testing.assert_array_equal, seen, memory)
+    # What it does in the corner is what the expert of the training goal does that its key gives.
+    keys = jax.random.split(jax.random.key(1), 200)
+    corner = jnp.zeros((2,), jnp.int32)
+    actions = jax.jit(jax.vmap(lambda key: agent.act(agent.begin_episode(memory, key), corner, key)))(keys)
+    goals = np.asarray(jax.vmap(lambda key: ROOM.family.sample(key).params.goal)(keys))
+    np.testing.assert_array_equal(actions, np.where(goals[:, 0] > 0, 0, 2))  # the corner itself is no training goal
+    assert len(np.unique(actions)) == 2
+    memory = agent.begin_episode(memory, keys[3])
+    again = {int(agent.act(memory, corner, key)) for key in keys[:20]}
+    assert len(again) == 1  # one task for a whole episode

@@ -242,6 +242,8 @@ OFFERED = {  # (domain, mode): names
     ("darkroom-permuted", "offline"): {"uniform", "psrl", "sampled", "argmax"},
     ("navigation", "online"): {"uniform", "psrl", "sampled"},
     ("navigation", "offline"): {"uniform", "psrl", "sampled"},
+    ("visual-room", "online"): {"uniform", "stranger"},
+    ("visual-room", "offline"): {"uniform"},
 }
 
 
