@@ -10,19 +10,28 @@ from analysis.incontext_pictures import OFFLINE_WORDS, PROTOCOL_WORDS
 from analysis.page import Html, grouped_table, join, tag
 from analysis.tables import LOWER_IS_BETTER, MISSING, arm_heading, number
 
-EXACT_ARMS = ("posterior", "psrl", "sampled", "argmax", "mean", "expert")
-"""Arms that know the exact prior of the training tasks and infer without error, and one that knows the task."""
+EXACT_ARMS = ("posterior", "psrl", "sampled", "argmax", "mean")
+"""Arms that know the exact prior of the training tasks and infer without error."""
+TOLD_ARMS = ("expert", "stranger")
+"""Arms that act on a task they are told, the right one or another."""
 LOWER = (*LOWER_IS_BETTER, "suboptimality")
 """Metrics in which the smallest number wins."""
-GROUPS = ("models", "classical algorithms", "exact inference with the prior of the training tasks")
+GROUPS = (
+    "models",
+    "classical algorithms",
+    "exact inference with the prior of the training tasks",
+    "who is told a task, and infers nothing",
+)
+BEGINNINGS = ("", "the best classical algorithm is ", "the best exact reference is ", "of those told a task it is ")
+"""What a verdict says before the best of each group."""
 METRIC_WORDS = {"return_once_rewarded": "return of episodes that were begun with a reward in the context"}
 POINT_WORDS = {"horizon": "after {} pulls", "episode": "episode {}", "context": "{} given"}
 
 
 def group_of(arm: str) -> str:
     """Returns the group that an arm belongs to; arms that nobody knows are models that a user named."""
-    if arm in EXACT_ARMS:
-        return GROUPS[2]
+    if arm in EXACT_ARMS or arm in TOLD_ARMS:
+        return GROUPS[2] if arm in EXACT_ARMS else GROUPS[3]
     return GROUPS[1] if arm in ARM_LABELS and arm not in TOP_ARMS else GROUPS[0]
 
 
@@ -96,9 +105,7 @@ def verdict(setting: Setting, outcomes: Sequence[Outcome]) -> str | None:
     found = {outcome.arm: outcome for outcome in last}
     words = [
         f"{beginning}{arm_label(arm)}, {' ± '.join(shown(found[arm]))}"
-        for arm, beginning in zip(
-            champions, ("", "the best classical algorithm is ", "the best exact reference is "), strict=True
-        )
+        for arm, beginning in zip(champions, BEGINNINGS, strict=True)
         if arm is not None
     ]
     place = {

@@ -31,8 +31,8 @@ def test_every_known_arm_is_a_model_or_classical_or_exact():
         "sampled",
         "argmax",
         "mean",
-        "expert",
     }
+    assert {arm for arm in ACTING_ARMS if group_of(arm) == GROUPS[3]} == {"expert", "stranger"}
     assert group_of("my-model") == GROUPS[0] and group_of("source") == group_of("ppo") == GROUPS[1]
 
 
@@ -74,6 +74,12 @@ def test_the_verdict_is_about_the_last_point(setting, words):
     champion = "empirical mean, 4.000 ± 0.784" if setting is REGRET else "uniform, 7.000 ± 1.372"
     assert sentence.startswith(words) and f"the best classical algorithm is {champion}" in sentence
     assert sentence.endswith("the best exact reference is exact P(a*), greedy, 1.000 ± 0.196.")
+
+
+def test_the_verdict_names_who_was_told_the_task_apart():
+    sentence = verdict(RETURN, outcomes(dpt=(2.0, 5.0), uniform=(1.0, 2.0), expert=(9.0, 9.0), stranger=(3.0, 4.0)))
+    assert "the best classical algorithm is uniform" in sentence and "exact" not in sentence
+    assert sentence.endswith("of those told a task it is expert, 9.000 ± 1.764.")
 
 
 def test_tables_and_verdicts_say_whose_data_were_given():
