@@ -118,7 +118,7 @@ DPT_VELOCITY_CPU = PretrainConfig(
     env=("velocity",),
     context_length=100,
     learner=DPTConfig(num_queries=32, on_policy=0.5, on_policy_tasks=64),
-    model=replace(CPU_MODEL, width=64, num_layers=3, head="mixture", num_parts=8),
+    model=replace(CPU_MODEL, width=64, num_layers=3, head="binned"),
     training=replace(CPU_TRAINING, batch_size=32, learning_rate=2e-3),
     acting=ActingConfig(num_tasks=128, num_episodes=2, modes=("online",), protocols=("stepwise",), capacity=100),
 )
