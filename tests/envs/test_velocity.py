@@ -202,7 +202,7 @@ def test_the_expert_that_ships_runs_as_fast_as_it_is_told(speed):
 
     speeds, rewards = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), 8))
     assert abs(float(jnp.mean(speeds[:, 50:])) - speed) < 0.25 + 0.1 * speed
-    assert float(jnp.mean(rewards)) > -0.75 * speed  # one who stands still gets -speed
+    assert float(jnp.mean(rewards)) > -0.6 * speed  # one who stands still gets -speed
 
 
 @pytest.mark.slow
