@@ -50,6 +50,13 @@ def test_wheel_holds_the_tables_with_their_licences(installed):
     assert names == {path.name for path in (ROOT / "envs" / "blackbox" / "data").iterdir()} >= {"NOTICE", "README.md"}
 
 
+def test_wheel_holds_the_experts_that_were_trained(installed):
+    def files(root: Path) -> set[Path]:
+        return {path.relative_to(root) for path in (root / "envs" / "experts").rglob("policy.*")}
+
+    assert files(installed) == files(ROOT) != set()
+
+
 def test_packages_import_from_the_wheel_in_another_directory(installed, tmp_path):
     code = f"import {', '.join(PACKAGES)}; print(*(m.__file__ for m in ({', '.join(PACKAGES)})), sep='\\n')"
     origins = run(sys.executable, "-c", code, cwd=tmp_path, path=installed).splitlines()

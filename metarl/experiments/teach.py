@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from metarl.experiments.base import Experiment, Metrics
@@ -133,7 +134,7 @@ def film(teaching: Teaching, state: TeachState) -> dict[str, Array]:
     return jax.jit(student.film)(first, number) | told
 
 
-def best_layers(teaching: Teaching, state: TeachState, grades: Float[Array, "S G"]) -> dict[str, dict[str, Array]]:
+def best_layers(teaching: Teaching, state: TeachState, grades: Float[np.ndarray, "S G"]) -> dict[str, dict[str, Array]]:
     """Returns the policy of that student of the first teacher who has the best grades, see `Student.layers`.
 
     Raises:
@@ -141,7 +142,7 @@ def best_layers(teaching: Teaching, state: TeachState, grades: Float[Array, "S G
     """
     if teaching.student.layers is None:
         raise ValueError("these students are no perceptrons; only soft actor-critics leave their policy")
-    best = jnp.nanargmax(jnp.mean(grades, axis=1))
+    best = int(np.argmax(np.nan_to_num(np.mean(grades, axis=1), nan=-np.inf)))
     return teaching.student.layers(jax.tree.map(lambda leaf: leaf[best], state.classrooms[0].student))
 
 

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from velocity_toy import TOY, toy_in_brax
 
 from envs.domains import make_domain
 from envs.trained_policy import load_policy
 from metarl.cli import main
 from metarl.exported import save_arrays
 from metarl.incontext.export import load_model
+from tests.envs.velocity_toy import TOY, toy_in_brax
 
 LAYERS = {
     "0": {"kernel": np.array([[1.0, -1.0]], np.float32), "bias": np.array([0.5, 0.0], np.float32)},
@@ -86,7 +86,7 @@ def test_who_was_taught_while_told_the_goal_answers_for_who_is_not_told(tmp_path
         assert main([*learn, *few, *model, *runs]) == 0
         run = tmp_path / "dpt-velocity-cpu"
         rows = json.loads((run / "evaluation.json").read_text())["rows"]
-        assert {row["arm"] for row in rows} == {"dpt", "uniform", "expert"}
+        assert {row["arm"] for row in rows} == {"dpt", "uniform", "stranger", "expert"}
         returns = {row["arm"]: row["mean"] for row in rows if row["setting"]["episode"] == "all"}
         assert all(-20 * 3.05 < value < 0.0 for value in returns.values())
         assert "expert" in (run / "report.html").read_text()

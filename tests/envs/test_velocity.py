@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from velocity_toy import TOY, toy_in_brax
 
 from envs.brax_env import BraxEnvironment
 from envs.domains import make_domain
 from envs.velocity import VelocityEnvironment, VelocityParams
 from envs.velocity_domain import velocity
 from metarl.exported import save_arrays
+from tests.envs.velocity_toy import TOY, toy_in_brax
 
 ROUNDING = 1e-5  # metres a second: positions of order 0.1 are rounded to 1e-8 and divided by a step of 0.02 s
 

@@ -12,7 +12,7 @@ from metarl.experiments.agent_config import AgentConfig
 from metarl.experiments.student import cubes_student
 from metarl.experiments.task_world import family_box, finished_episodes
 from metarl.experiments.task_world import test_vectors as make_test_vectors
-from metarl.experiments.teach import build_student, make_teaching
+from metarl.experiments.teach import best_layers, build_student, make_teaching
 from metarl.experiments.teach_config import CubesConfig, PPOStudentConfig, SACConfig, SACStudentConfig, TeachConfig
 from metarl.experiments.teach_families import task_family
 from metarl.experiments.teach_presets import TEACH_PRESETS
@@ -171,6 +171,16 @@ def test_a_soft_actor_critic_studies_the_proposed_tasks():
     assert np.all(np.isfinite(arrays[f"{spec}/grades"]))
     replay = state.classrooms[0].student.replay
     assert replay.count.tolist() == [2400, 2400] and replay.rows.shape == (2, 1000, 9)
+    kernels = state.classrooms[0].student.learner.policy["policy"]["body"]["Dense_0"]["kernel"]
+    for best, grades in enumerate(([[5.0, 1.0], [2.0, 3.0]], [[np.nan, 9.0], [2.0, 3.0]])):
+        layers = best_layers(teaching, state, np.array(grades))
+        np.testing.assert_array_equal(layers["0"]["kernel"], kernels[best])
+
+
+def test_only_perceptrons_leave_their_policy(smoke):
+    teaching, state, _ = smoke
+    with pytest.raises(ValueError, match="only soft actor-critics leave their policy"):
+        best_layers(teaching, state, np.zeros((2, 4)))
 
 
 @pytest.mark.parametrize(
