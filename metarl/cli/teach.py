@@ -99,4 +99,8 @@ def _show(directory: RunDirectory) -> None:
     """Prints the table of a finished run and where everything is."""
     file = directory.path / EVALUATION
     print_teaching_table(read_rows(file))
-    print(f"\nnumbers: {file}\nrecord:  {directory.path / CURRICULUM}\nreport:  {directory.path / REPORT}")
+    print(f"\nnumbers: {file}\nrecord:  {directory.path / CURRICULUM}")
+    policy = directory.export / f"{POLICY}.npz"
+    if policy.is_file():
+        print(f"policy:  {policy}")
+    print(f"report:  {directory.path / REPORT}")

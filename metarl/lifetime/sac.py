@@ -159,8 +159,9 @@ def make_sac(
 
 def _layers(policy: Any, num_actions: int) -> dict[str, dict[str, Array]]:
     """Returns the layers of a head with a body of its own, without the outputs for deviations."""
-    *hidden, last = [*(policy["body"][f"Dense_{i}"] for i in range(len(policy["body"]))), policy["Dense_0"]]
-    middle = jax.tree.map(lambda leaf: leaf[..., :num_actions], last)
+    body = policy.get("body", {})
+    hidden = [body[f"Dense_{i}"] for i in range(len(body))]
+    middle = jax.tree.map(lambda leaf: leaf[..., :num_actions], policy["Dense_0"])
     return {str(i): dict(layer) for i, layer in enumerate([*hidden, middle])}
 
 

@@ -63,7 +63,7 @@ def test_a_damaged_policy_is_refused(written, file, content, why):
 
 
 @pytest.mark.slow
-def test_who_was_taught_while_told_the_goal_answers_for_who_is_not_told(tmp_path):
+def test_who_was_taught_while_told_the_goal_answers_for_who_is_not_told(tmp_path, capsys):
     """`metarl teach`, `metarl pretrain` and `metarl evaluate`, one after the other."""
     agent = {"num-envs": 4, "unroll-length": 10, "num-gradients": 2, "batch-size": 8, "capacity": 200}
     words = [word for name, value in agent.items() for word in (f"--student.agent.{name}", str(value))]
@@ -75,6 +75,7 @@ def test_who_was_taught_while_told_the_goal_answers_for_who_is_not_told(tmp_path
     with toy_in_brax():
         assert main(["teach", "--preset", "velocity-expert", *words, *size, *runs]) == 0
         export = tmp_path / "velocity-expert/export"
+        assert f"policy:  {export / 'policy.npz'}\n" in capsys.readouterr().out
         record = json.loads((export / "policy.json").read_text())
         assert record["env"] == f"{TOY},told=true" and record["record"]["run"] == "velocity-expert"
         env = f"{TOY},expert={export}"
