@@ -177,7 +177,7 @@ PRETRAIN_PRESETS: dict[str, PretrainPreset] = {
     "dpt-darkroom": PretrainPreset(DPT_DARKROOM, "the 10 x 10 Dark Room of Lee et al. 2023; an accelerator"),
     "dpt-darkroom-permuted": PretrainPreset(DPT_DARKROOM_PERMUTED, "hidden meanings of the actions; an accelerator"),
     "dpt-visual-room": PretrainPreset(DPT_VISUAL_ROOM, "a room seen through pixels, many tasks; an accelerator"),
-    "dpt-visual-room-cpu": PretrainPreset(DPT_VISUAL_ROOM_CPU, "the same, small; 25 minutes on CPU"),
+    "dpt-visual-room-cpu": PretrainPreset(DPT_VISUAL_ROOM_CPU, "the same, small; 20 minutes on CPU"),
     "dpt-tabular": PretrainPreset(DPT_TABULAR, "random tabular MDPs; an accelerator"),
     "dpt-tabular-cpu": PretrainPreset(DPT_TABULAR_CPU, "MDPs of 5 states and 3 actions; minutes on CPU"),
     "dpt-navigation-cpu": PretrainPreset(
