@@ -111,16 +111,16 @@ DPT_NAVIGATION_CPU = PretrainConfig(
     training=replace(CPU_TRAINING, batch_size=32),
     acting=ActingConfig(num_tasks=512, num_episodes=10, modes=("online",), protocols=("stepwise",)),
 )
-# Half of the batch is what the model does itself: an imitator that errs must have been shown where that leads.
+# Half of the batch is what the model does itself: an imitator that errs must have been shown where that leads. Contexts
+# are whole episodes, because what is met after a hundred steps is not what is met before.
 DPT_VELOCITY_CPU = PretrainConfig(
     updates=1500,
     updates_per_step=25,
     env=("velocity",),
-    context_length=100,
     learner=DPTConfig(num_queries=32, on_policy=0.5, on_policy_tasks=64),
     model=replace(CPU_MODEL, width=64, num_layers=3, head="binned"),
     training=replace(CPU_TRAINING, batch_size=32, learning_rate=2e-3),
-    acting=ActingConfig(num_tasks=128, num_episodes=2, modes=("online",), protocols=("stepwise",), capacity=100),
+    acting=ActingConfig(num_tasks=128, num_episodes=2, modes=("online",), protocols=("stepwise",), capacity=200),
 )
 AD_DARKROOM = PretrainConfig(
     updates=10_000,
@@ -184,7 +184,7 @@ PRETRAIN_PRESETS: dict[str, PretrainPreset] = {
         DPT_NAVIGATION_CPU, "a hidden platform in a plane, continuous actions; two minutes on CPU"
     ),
     "dpt-velocity-cpu": PretrainPreset(
-        DPT_VELOCITY_CPU, "a cheetah that is not told how fast to run, continuous actions; minutes on CPU"
+        DPT_VELOCITY_CPU, "a cheetah that is not told how fast to run, continuous actions; ten minutes on CPU"
     ),
     "ad-darkroom": PretrainPreset(AD_DARKROOM, "algorithm distillation in the Dark Room; an accelerator"),
     "rl2-darkroom": PretrainPreset(RL2_DARKROOM, "RL² in the Dark Room; an accelerator"),
