@@ -165,7 +165,7 @@ def test_an_expert_of_other_sizes_is_refused(tmp_path):
 
 
 def test_no_expert_ships_for_goals_beyond_its_own():
-    assert velocity(max_velocity=2.0).expert is not None
+    assert velocity(max_velocity=2.0).expert(jnp.zeros(17), goal(1.0)).shape == (6,)
     with pytest.raises(ValueError, match="has no expert"):
         velocity(max_velocity=4.0).expert(jnp.zeros(17), goal(4.0))
 
