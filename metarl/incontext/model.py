@@ -219,22 +219,24 @@ class InContextModel(nn.Module):
             return self.head(outputs[prefix].astype(jnp.float32))
         slots = jnp.arange(cache.num_slots)
         visible = (slots[None] <= prefix[:, None]) & jnp.concatenate([jnp.ones((1,), bool), is_valid])[None]
-        return self.answer(cache, queries, prefix, visible)
+        return self._answer(cache, self.questions(queries, prefix), prefix, visible)
 
-    def answer(
-        self, cache: Cache, queries: Float[Array, "M Q"], prefix: Int[Array, " M"], visible: Bool[Array, "M S"]
+    def _answer(
+        self, cache: Cache, questions: Float[Array, "M W"], positions: Int[Array, " M"], visible: Bool[Array, "M S"]
     ) -> Float[Array, "M O"]:
-        """Returns the outputs at queries that see these slots of a context."""
-        return self.head(self.layers.read(self.questions(queries, prefix), cache, prefix, visible).astype(jnp.float32))
+        """Returns the outputs at queries, given as tokens, that see these slots of a context."""
+        return self.head(self.layers.read(questions, cache, positions, visible).astype(jnp.float32))
 
     def act(self, cache: Cache, query: Float[Array, " Q"]) -> Float[Array, " O"]:
-        """Returns the outputs at one query that knows the whole context."""
+        """Returns the outputs at one query that knows the whole context.
+
+        It is told how many transitions the context holds, not how many there were: training shows no others.
+        """
         if self.reads_positions:
             return self.head(cache.last)
-        known = cache.length
-        if self.transformer.attention == "set":  # encoded as if what was overwritten had never been
-            known = jnp.minimum(known, cache.num_slots - 1)
-        return self.answer(cache, query[None], known[None], cache.is_filled[None])[0]
+        held = jnp.minimum(cache.length, cache.num_slots - 1)
+        position = held if self.transformer.attention == "set" else cache.length  # a set is encoded again, from 0 on
+        return self._answer(cache, self.questions(query[None], held[None]), position[None], cache.is_filled[None])[0]
 
     def extend(self, cache: Cache, transitions: Float[Array, "n F"], is_valid: Bool[Array, " n"]) -> Cache:
         """Returns the context after n more encoded transitions."""

@@ -30,9 +30,10 @@ def test_an_image_becomes_as_many_numbers_as_asked_for_and_the_rest_stays(num_fe
 
 
 @pytest.mark.parametrize("capacity", [6, 4])
-def test_a_set_is_acted_on_as_it_is_predicted_from_and_its_order_does_not_matter(capacity, key):
+@pytest.mark.parametrize("attention", ["set", "independent"])
+def test_a_context_is_acted_on_as_it_is_predicted_from_and_its_order_does_not_matter(attention, capacity, key):
     """Outputs after transitions one by one, against those of the latest `capacity` of them at once, in two orders."""
-    model = InContextModel(ContextTransformer(8, 2, 2, "set"), 3, counts=True)
+    model = InContextModel(ContextTransformer(8, 2, 2, attention), 3, counts=True)
     transitions, query = jax.random.normal(key, (6, 5)), jax.random.normal(jax.random.fold_in(key, 1), (4,))
     is_valid, prefix = jnp.ones((capacity,), bool), jnp.full((1,), capacity)
     inputs = (transitions[-capacity:], is_valid, query[None], prefix)
