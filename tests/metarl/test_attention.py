@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from metarl.networks.attention import attend, attention_weights, rotate
+from metarl.networks.attention import attend, attend_alone, attention_weights, rotate
 from metarl.networks.block import WEIGHTS, Block
 
 WIDTH, TOLERANCE, KEY = 8, 1e-5, jax.random.key(2)
@@ -48,6 +49,24 @@ def test_attention_that_is_looked_at_is_what_values_are_weighed_by():
     np.testing.assert_allclose(jnp.sum(weights, axis=-1), 1.0, rtol=1e-5)
     expected = attend(queries, keys, values, mask, bias)
     np.testing.assert_allclose(jnp.einsum("nms,snd->mnd", weights, values), expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("num_heads", [1, 2, 4])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, TOLERANCE), (jnp.bfloat16, 3e-2)])
+@pytest.mark.parametrize("is_biased", [False, True])
+def test_a_query_alone_sees_what_it_sees_among_others(num_heads, dtype, tolerance, is_biased, key):
+    keys = jax.random.split(key, 5)
+    queries = 3.0 * jax.random.normal(keys[0], (3, num_heads, 4), dtype)
+    context = tuple(jax.random.normal(one, (7, num_heads, 4), dtype) for one in keys[1:3])
+    mask = jax.random.bernoulli(keys[3], 0.6, (3, 7)).at[:, 2].set(True)
+    bias = jax.random.normal(keys[4], (num_heads, 3, 7), dtype) if is_biased else None
+    with jax.numpy_dtype_promotion("standard"):  # the library mixes types
+        expected = attend(queries, *context, mask, bias)
+    for m in range(3):
+        own = None if bias is None else bias[:, m : m + 1]
+        found = attend_alone(queries[m : m + 1], *context, mask[m : m + 1], own)
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found[0].astype(jnp.float32), expected[m].astype(jnp.float32), atol=tolerance)
 
 
 def test_a_layer_leaves_its_attention_only_for_who_asks():
