@@ -65,10 +65,10 @@ DPT_DARKROOM_PERMUTED = replace(
 )
 DPT_DARKROOM_PERMUTED_CPU = replace(
     DPT_DARKROOM_CPU,
-    updates=3000,
+    updates=6000,
     env=("darkroom-permuted",),
     context_length=100,
-    learner=replace(DPT_DARKROOM_CPU.learner, on_policy_episodes=3),
+    learner=replace(DPT_DARKROOM_CPU.learner, behaviours=("default", "expert"), on_policy_episodes=3),
     acting=ActingConfig(num_tasks=256, num_episodes=10),
 )
 DPT_TABULAR = PretrainConfig(
