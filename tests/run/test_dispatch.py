@@ -43,7 +43,7 @@ def test_one_compiled_program_does_every_number_of_steps():
     assert squares == [n**2 for n in range(1, 15)]
     assert int(state.step) == 14
     assert state.total.tolist() == [sum(range(15))] * 16
-    assert dispatch._cache_size() == 1
+    assert dispatch._cache_size() <= 1  # never a second program; 0 was seen once after thousands of tests
 
 
 def test_dispatches_equal_single_steps_bit_for_bit(tiny):
@@ -101,7 +101,7 @@ def test_a_step_may_return_weak_types_without_compiling_again():
     for _ in range(2):
         state, _ = dispatch(state, np.int32(2))
     assert state.total.tolist() == [1.0] * 16 and not state.total.weak_type
-    assert dispatch._cache_size() == 1
+    assert dispatch._cache_size() <= 1
 
 
 @pytest.mark.parametrize(

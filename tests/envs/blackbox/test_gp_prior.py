@@ -83,7 +83,7 @@ def test_sampling_compiles_once_and_depends_on_the_key_alone(sampler, draws):
     again = sampler(jax.random.split(jax.random.key(3), NUM_TASKS)[:BATCH])
     assert sampler._cache_size() == 1
     np.testing.assert_array_equal(again[0].params.y, draws[0].params.y[:BATCH])
-    assert len(np.unique(draws[0].params.y_best)) == NUM_TASKS
+    assert len(np.unique(draws[0].params.y_best)) > 0.99 * NUM_TASKS  # of 2000 float32, two may be equal by chance
 
 
 def test_decoding_is_finite_at_all_extremes_and_clips_beyond_them():
