@@ -6,8 +6,7 @@ NUM_WORKERS ?= 2
 VENV := .venv
 STAMP := $(VENV)/.installed
 PYTEST = JAX_PLATFORMS=cpu $(VENV)/bin/python -m pytest
-# Most of the default tests' time is compilation, which takes half as long with these; programs that run for long are
-# slower.
+# Most of the default tests' time is compilation, which these shorten; programs that run for long are slower.
 COMPILES_FAST = XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 \
 	--xla_cpu_parallel_codegen_split_count=1"
 
