@@ -34,10 +34,11 @@ DPT_BANDIT_CPU = PretrainConfig(
 DPT_LINEAR_CPU = replace(DPT_BANDIT_CPU, updates=3000, env=("linear-bandit",), learner=DPTConfig(on_policy=0.5))
 # No held-out goal is possible under the prior of the training goals: the exact references hold all goals possible.
 DARKROOM_ACTING = ActingConfig(env=("darkroom@prior=all",), num_tasks=256, capacity=256)
+# Of all optimal moves as answers: who has learned one way to each goal does not come by goals that were never there.
 DPT_DARKROOM_CPU = PretrainConfig(
-    updates=2500,
+    updates=5000,
     updates_per_step=50,
-    env=("darkroom",),
+    env=("darkroom@labels=soft",),
     context_length=200,
     learner=DPTConfig(num_queries=32, on_policy=0.5, on_policy_tasks=32, on_policy_episodes=10),
     model=replace(CPU_MODEL, width=64, num_layers=3),
@@ -145,7 +146,7 @@ RL2_DARKROOM = PretrainConfig(
     training=TrainingConfig(learning_rate=1e-3),
     acting=ActingConfig(modes=("online",), protocols=("stepwise",), skips_seen=False),
 )
-# As many environment steps as the contexts of `dpt-darkroom-cpu` have transitions: 32 million.
+# As many environment steps as `dpt-darkroom-cpu` draws transitions anew: 32 million.
 RL2_DARKROOM_CPU = replace(
     RL2_DARKROOM,
     updates=500,

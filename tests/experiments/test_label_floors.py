@@ -77,6 +77,12 @@ def assert_means(samples, expected, num_reference, rounding):
     np.testing.assert_array_less(np.abs(samples.mean(0) - np.array(list(expected))), 4 * error + rounding)
 
 
+def test_labels_that_share_a_question_are_as_surprising_as_the_posterior_expects():
+    entropy, loss, _ = surprises("darkroom@labels=soft", tuple(FLOORS["darkroom"][1]))
+    assert_means(loss - entropy, np.zeros(entropy.shape[1]), np.inf, 1e-5)
+    assert (entropy.mean(0) > surprises("darkroom", tuple(FLOORS["darkroom"][1]))[0].mean(0)).all()  # ties are open
+
+
 @pytest.mark.parametrize("spec", FLOORS)
 def test_labels_are_as_surprising_as_the_posterior_expects_and_that_is_the_floor(spec):
     num_reference, floors = FLOORS[spec]
