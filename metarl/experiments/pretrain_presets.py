@@ -34,7 +34,7 @@ DPT_BANDIT_CPU = PretrainConfig(
 DPT_LINEAR_CPU = replace(DPT_BANDIT_CPU, updates=3000, env=("linear-bandit",), learner=DPTConfig(on_policy=0.5))
 # No held-out goal is possible under the prior of the training goals: the exact references hold all goals possible.
 DARKROOM_ACTING = ActingConfig(env=("darkroom@prior=all",), num_tasks=256, capacity=256)
-# Of all optimal moves as answers: who has learned one way to each goal does not come by goals that were never there.
+# Of all optimal moves as answers: who has learned one way to each goal hardly comes by goals that were never there.
 DPT_DARKROOM_CPU = PretrainConfig(
     updates=5000,
     updates_per_step=50,
